@@ -1,0 +1,13 @@
+#pragma once
+
+#include <vector>
+
+#include "kernel/kallsyms.h"
+
+namespace xfilter {
+
+/// Finds the kallsyms tables of a kernel that does not name them, in the mapped pages of [begin, end). Every
+/// candidate, best first: Kallsyms::load decides.
+std::vector<KallsymsTables> scanForKallsyms(KernelMemory& memory, VirtualAddress begin, VirtualAddress end);
+
+}  // namespace xfilter

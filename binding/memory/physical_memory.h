@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "memory/address.h"
+#include "memory/result.h"
+
+namespace xfilter {
+
+/// A run of guest-physical memory, `size` bytes from `start` on.
+struct MemoryRange {
+  PhysicalAddress start;
+  uint64_t size = 0;
+};
+
+/// Where a guest's bytes come from. One implementation a source; everything above knows only this.
+///
+/// Threads: `view` may be called from several threads at once.
+class PhysicalMemory {
+ public:
+  PhysicalMemory() = default;
+  PhysicalMemory(const PhysicalMemory&) = delete;
+  PhysicalMemory& operator=(const PhysicalMemory&) = delete;
+  virtual ~PhysicalMemory() = default;
+
+  /// The bytes from `address` to the end of the run that is contiguous in host memory (at least to the end of
+  /// the 4 KiB page), or an empty span where the guest has no memory or the source does not hold it.
+  ///
+  /// The guest may change these bytes at any time: copy once, then use the copy only.
+  virtual std::span<const std::byte> view(PhysicalAddress address) const = 0;
+
+  /// The guest's memory, ascending and disjoint.
+  virtual std::span<const MemoryRange> ranges() const = 0;
+
+  /// The first run of `ranges()` at or after `address` whose bytes are really stored: holes of sparse files
+  /// are left out, so that a scan touches none. An empty run when there is nothing more.
+  virtual MemoryRange nextStored(PhysicalAddress address) const = 0;
+
+  /// The VMCOREINFO text that the source carries beside the memory, or an empty view.
+  virtual std::string_view vmcoreinfoNote() const { return {}; }
+
+  /// "elf", "raw", …
+  virtual std::string_view format() const = 0;
+
+  /// An error if bytes handed out since the source was opened were not the guest's, because the file shrank
+  /// below its mapping. Checked after every attach and walk.
+  virtual Result<void> intact() const = 0;
+};
+
+}  // namespace xfilter

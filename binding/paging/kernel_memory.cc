@@ -1,0 +1,44 @@
+#include "paging/kernel_memory.h"
+
+#include <algorithm>
+
+namespace xfilter {
+
+std::span<const std::byte> KernelMemory::translate(VirtualAddress address) {
+  const auto translation = space_.translate(address);
+  if (!translation) return {};
+
+  // A large page is cached whole only if the host holds it in one piece: a guest page may straddle the edge
+  // of a memory range.
+  if (translation->pageSize >= kLargeSize) {
+    const uint64_t offset = address.value & (kLargeSize - 1);
+    const auto run = space_.memory().view({translation->physical.value - offset});
+    if (run.size() >= kLargeSize) {
+      Entry& entry = large_[(address.value >> kLargeShift) % large_.size()];
+      entry = {address.value >> kLargeShift, run.data(), kLargeSize};
+      return entry.from(offset);
+    }
+  }
+
+  const uint64_t offset = address.value & (kPageSize - 1);
+  const auto run = space_.memory().view({translation->physical.value - offset});
+  if (run.size() < kPageSize) return {};
+  Entry& entry = small_[(address.value >> kSmallShift) % small_.size()];
+  entry = {address.value >> kSmallShift, run.data(), kPageSize};
+  return entry.from(offset);
+}
+
+bool KernelMemory::readAcrossPages(VirtualAddress address, std::byte* destination, size_t size) {
+  while (size > 0) {
+    const auto bytes = view(address);
+    if (bytes.empty()) return false;
+    const size_t part = std::min(size, bytes.size());
+    std::memcpy(destination, bytes.data(), part);
+    address = address + part;
+    destination += part;
+    size -= part;
+  }
+  return true;
+}
+
+}  // namespace xfilter

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <type_traits>
+
+#include "paging/x86_64.h"
+
+namespace xfilter {
+
+/// Reads the guest's memory by kernel virtual address, through a cache of translations that lives as long as
+/// this object: one attach, or one walk. Not for several threads at once.
+class KernelMemory {
+ public:
+  explicit KernelMemory(const AddressSpace& space) : space_(space) {}
+
+  /// The bytes from `address` on that are contiguous in host memory, at least to the end of the guest's page;
+  /// empty where nothing is mapped. They may change under the reader: copy once.
+  std::span<const std::byte> view(VirtualAddress address) {
+    const Entry& large = large_[(address.value >> kLargeShift) % large_.size()];
+    if (large.tag == (address.value >> kLargeShift)) return large.from(address.value & (kLargeSize - 1));
+    const Entry& small = small_[(address.value >> kSmallShift) % small_.size()];
+    if (small.tag == (address.value >> kSmallShift)) return small.from(address.value & (kPageSize - 1));
+    return translate(address);
+  }
+
+  /// Copies `size` bytes out of the guest, across pages; false, with `destination` undefined, if any is
+  /// missing.
+  bool read(VirtualAddress address, void* destination, size_t size) {
+    const auto bytes = view(address);
+    if (bytes.size() >= size) {
+      std::memcpy(destination, bytes.data(), size);
+      return true;
+    }
+    return readAcrossPages(address, static_cast<std::byte*>(destination), size);
+  }
+
+  template <class T>
+  std::optional<T> read(VirtualAddress address) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    T value;
+    if (!read(address, &value, sizeof value)) return std::nullopt;
+    return value;
+  }
+
+  std::optional<VirtualAddress> readPointer(VirtualAddress address) {
+    const auto value = read<uint64_t>(address);
+    if (!value) return std::nullopt;
+    return VirtualAddress{*value};
+  }
+
+  const AddressSpace& space() const { return space_; }
+
+ private:
+  static constexpr int kSmallShift = 12;
+  static constexpr int kLargeShift = 21;
+  static constexpr uint64_t kLargeSize = uint64_t{1} << kLargeShift;
+
+  struct Entry {
+    uint64_t tag = ~uint64_t{0};  // no address shifted right has this value
+    const std::byte* host = nullptr;
+    size_t size = 0;
+
+    std::span<const std::byte> from(uint64_t offset) const {
+      return {host + offset, static_cast<size_t>(size - offset)};
+    }
+  };
+
+  std::span<const std::byte> translate(VirtualAddress address);
+  bool readAcrossPages(VirtualAddress address, std::byte* destination, size_t size);
+
+  AddressSpace space_;
+  // The direct map and the kernel image are mapped by 2 MiB pages or larger, so a few entries cover what a
+  // walk touches; modules, vmalloc and per-CPU memory need the small ones.
+  std::array<Entry, 512> large_;
+  std::array<Entry, 1024> small_;
+};
+
+}  // namespace xfilter
