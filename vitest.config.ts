@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+// The quick suite. Real kernels and the packed tarball have configurations of their own beside their tests.
+export default defineConfig({
+  test: {
+    include: [
+      "test/lib/**/*.test.ts",
+      "test/cli/**/*.test.ts",
+      "test/docs/**/*.test.ts",
+      "vmcore-fixtures/**/*.test.ts",
+    ],
+    testTimeout: 30_000,
+  },
+});
