@@ -1,1 +1,14 @@
-export {};
+/**
+ * Reads a Linux guest's memory from outside and lists its processes and their sockets.
+ *
+ * @packageDocumentation
+ */
+export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./errors.ts";
+export type { Guest, SnapshotOptions } from "./guest.ts";
+export { type IntrospectOptions, introspect, type TypesOptions } from "./introspect.ts";
+export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";
+export type { Process, ProcessJson } from "./process.ts";
+export type { Rows } from "./rows.ts";
+export type { Quality, Snapshot, SnapshotJson } from "./snapshot.ts";
+export type { Endpoint, Owner, Protocol, Socket, SocketJson, SocketState } from "./socket.ts";
+export type { Target, VmcoreTarget } from "./sources/target.ts";

@@ -1,0 +1,99 @@
+const CODES = [
+  "SOURCE_NOT_FOUND",
+  "SOURCE_PERMISSION",
+  "SOURCE_FORMAT",
+  "SOURCE_TRUNCATED",
+  "SOURCE_IO",
+  "KIND_UNSUPPORTED",
+  "KERNEL_NOT_FOUND",
+  "KERNEL_UNSUPPORTED",
+  "SYMBOLS_NOT_FOUND",
+  "TYPES_NOT_FOUND",
+  "TYPES_INVALID",
+  "LAYOUT_INCOMPLETE",
+  "WALK_BUDGET",
+  "WALK_FAILED",
+  "ABORTED",
+  "CLOSED",
+  "ADDON_NOT_LOADED",
+  "INTERNAL",
+] as const;
+
+/**
+ * What went wrong, stable under SemVer: test this, not `instanceof` and not the message.
+ *
+ * | code | meaning |
+ * | --- | --- |
+ * | `SOURCE_NOT_FOUND` | there is no file at the target's path |
+ * | `SOURCE_PERMISSION` | the operating system refuses to open it |
+ * | `SOURCE_FORMAT` | it is not a memory image of a known format |
+ * | `SOURCE_TRUNCATED` | the image ends before its own headers say so, or shrank while it was read |
+ * | `SOURCE_IO` | reading it failed |
+ * | `KIND_UNSUPPORTED` | a kind of target that is known but not built yet (`qemu:`, `xen:`) |
+ * | `KERNEL_NOT_FOUND` | no Linux kernel was found in the image |
+ * | `KERNEL_UNSUPPORTED` | a kernel was found that xfilter-core cannot read |
+ * | `SYMBOLS_NOT_FOUND` | the kernel's symbol table (kallsyms) was not found |
+ * | `TYPES_NOT_FOUND` | the kernel carries no type information (BTF), and none was given |
+ * | `TYPES_INVALID` | the type information that was given or found is broken |
+ * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
+ * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
+ * | `WALK_FAILED` | the walk could not read the guest's process list |
+ * | `ABORTED` | native work was cancelled (an abort by a signal rejects with `signal.reason` instead) |
+ * | `CLOSED` | the guest was closed |
+ * | `ADDON_NOT_LOADED` | the native part could not be found or loaded on this machine |
+ * | `INTERNAL` | a fault of xfilter-core itself: please report it |
+ */
+export type XFilterErrorCode = (typeof CODES)[number];
+
+/** Everything that goes wrong with a guest, its image or the addon. Bad arguments are `TypeError` and `RangeError`. */
+export class XFilterError extends Error {
+  override readonly name = "XFilterError";
+  /** What went wrong, stable under SemVer. */
+  readonly code: XFilterErrorCode;
+  /** What to do about it, one or two sentences. Also the end of `message`. */
+  readonly advice: string;
+
+  /** @internal */
+  constructor(code: XFilterErrorCode, what: string, advice: string, options?: ErrorOptions) {
+    super(`${sentence(what)} ${sentence(advice)}`.trim(), options);
+    this.code = code;
+    this.advice = sentence(advice);
+  }
+}
+
+/** Code of the `TypeError` or `RangeError` that a bad argument is answered with. */
+export type ArgumentErrorCode = "ERR_INVALID_TARGET" | "ERR_INVALID_OPTION";
+
+/** @internal A `TypeError` (a value of the wrong kind) with a code. */
+export function argumentTypeError(code: ArgumentErrorCode, message: string): TypeError & { code: ArgumentErrorCode } {
+  return Object.assign(new TypeError(message), { code });
+}
+
+/** @internal A `RangeError` (the right kind, a value that cannot be) with a code. */
+export function argumentRangeError(code: ArgumentErrorCode, message: string): RangeError & { code: ArgumentErrorCode } {
+  return Object.assign(new RangeError(message), { code });
+}
+
+/** @internal What the addon threw or rejected with, as the error that users see. */
+export function toXFilterError(cause: unknown): XFilterError {
+  if (cause instanceof XFilterError) return cause;
+  const { code, message, advice } = (cause ?? {}) as { code?: unknown; message?: unknown; advice?: unknown };
+  const what = typeof message === "string" && message !== "" ? message : String(cause);
+  if (isXFilterErrorCode(code)) {
+    return new XFilterError(code, what, typeof advice === "string" ? advice : "", { cause });
+  }
+  return new XFilterError("INTERNAL", what, "This is a fault of xfilter-core: please report it", { cause });
+}
+
+function isXFilterErrorCode(code: unknown): code is XFilterErrorCode {
+  return (CODES as readonly unknown[]).includes(code);
+}
+
+/** Upper case in front and a full stop at the end, whoever wrote it. */
+function sentence(text: string): string {
+  const trimmed = text.trim();
+  if (trimmed === "") return "";
+  // A path or an option in front keeps its spelling.
+  const start = /^[a-z]+[ ,]/.test(trimmed) ? trimmed[0]!.toUpperCase() + trimmed.slice(1) : trimmed;
+  return /[.!?]$/.test(start) ? start : `${start}.`;
+}

@@ -1,0 +1,72 @@
+import { XFilterError } from "./errors.ts";
+import { type Kernel, toKernel } from "./kernel.ts";
+import { type NativeGuest, runJob } from "./native.ts";
+import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
+
+/** An attached guest: its kernel was found and its layout resolved. Holds the image open until it is closed. */
+export interface Guest extends AsyncDisposable {
+  /** What was found out about the guest's kernel, and how. */
+  readonly kernel: Kernel;
+  /**
+   * Walks over the guest's processes and their sockets, on a thread of its own. Snapshots may be taken at once.
+   *
+   * @throws XFilterError: WALK_BUDGET, WALK_FAILED, SOURCE_TRUNCATED, SOURCE_IO, or CLOSED after `close()`
+   * @throws `signal.reason` when aborted
+   */
+  snapshot(options?: SnapshotOptions): Promise<Snapshot>;
+  /** Waits for the walks that run, then lets go of the image. May be called again; snapshots stay usable. */
+  close(): Promise<void>;
+}
+
+/** How to walk. */
+export interface SnapshotOptions {
+  /** Stops the walk; `snapshot` then rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** @internal */
+export class AttachedGuest implements Guest {
+  readonly kernel: Kernel;
+  readonly #native: NativeGuest;
+  readonly #budgetMs: number;
+  readonly #running = new Set<Promise<unknown>>();
+  #closing: Promise<void> | undefined;
+
+  constructor(native: NativeGuest, budgetMs: number) {
+    this.kernel = toKernel(native.kernel);
+    this.#native = native;
+    this.#budgetMs = budgetMs;
+  }
+
+  async snapshot({ signal }: SnapshotOptions = {}): Promise<Snapshot> {
+    if (this.#closing) {
+      throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");
+    }
+    const walk = runJob(() => this.#native.walk({ budgetMs: this.#budgetMs }), signal);
+    this.#running.add(walk);
+    try {
+      return new WalkedSnapshot(await walk);
+    } finally {
+      this.#running.delete(walk);
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled(this.#running);
+    this.#native.close();
+  }
+
+  declare [Symbol.asyncDispose]: () => Promise<void>;
+}
+
+// Node 20 knows the symbol; a runtime without it has no `await using` either.
+if (typeof Symbol.asyncDispose === "symbol") {
+  AttachedGuest.prototype[Symbol.asyncDispose] = function (this: AttachedGuest) {
+    return this.close();
+  };
+}

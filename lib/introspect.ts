@@ -1,0 +1,79 @@
+import { argumentRangeError, argumentTypeError } from "./errors.ts";
+import { AttachedGuest, type Guest } from "./guest.ts";
+import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
+import { parseTarget, type Target } from "./sources/target.ts";
+
+/** How to attach. Every field may be left out. */
+export interface IntrospectOptions {
+  /** Stops the search for the kernel; `introspect` then rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Where the kernel's types come from. Default: the BTF that the guest's kernel carries in its own memory. */
+  readonly types?: TypesOptions | undefined;
+  /**
+   * `"map"` (default) maps the image, and costs no more memory than what is touched. `"read"` copies what it needs by
+   * system calls, for images that may shrink while they are read, or on file systems that cannot map.
+   */
+  readonly access?: "map" | "read" | undefined;
+  /** Milliseconds that one walk may take before it rejects with WALK_BUDGET: 1 to 600,000, default 10,000. */
+  readonly walkBudgetMs?: number | undefined;
+}
+
+/** Types from outside the guest: then its word is not needed. */
+export interface TypesOptions {
+  /** Path of a raw BTF file of exactly the guest's kernel, such as a copy of its `/sys/kernel/btf/vmlinux`. */
+  readonly btf: string;
+}
+
+const DEFAULT_WALK_BUDGET_MS = 10_000;
+const MAX_WALK_BUDGET_MS = 600_000;
+
+/**
+ * Attaches to a guest: opens its memory read-only, finds the kernel in it and resolves where everything lies.
+ *
+ * The guest needs no preparation and the caller no configuration. The search runs on a thread of its own.
+ *
+ * @param target - an object, or the same as a string: a path or `vmcore:PATH`
+ * @returns the guest, which holds the image open until `close()`
+ * @throws XFilterError with a `code`: what went wrong with the image, its kernel or the addon
+ * @throws TypeError or RangeError with the `code` ERR_INVALID_TARGET or ERR_INVALID_OPTION: bad arguments
+ * @throws `signal.reason` when aborted
+ */
+export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
+  const { path } = parseTarget(target);
+  const { signal, access, btf, walkBudgetMs } = checkOptions(options);
+  signal?.throwIfAborted();
+  const attach: NativeAttachOptions = btf === undefined ? { path, access } : { path, access, btf };
+  const addon = loadNative();
+  const native = await runJob(() => addon.attach(attach), signal);
+  return new AttachedGuest(native, walkBudgetMs);
+}
+
+function checkOptions(options: IntrospectOptions) {
+  if (typeof options !== "object" || options === null) throw invalid("the options are not an object");
+  const { signal, types, access = "map", walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid("signal is not an AbortSignal");
+  if (access !== "map" && access !== "read") {
+    throw argumentRangeError("ERR_INVALID_OPTION", `access is "map" or "read", not ${String(access)}.`);
+  }
+  if (typeof walkBudgetMs !== "number") throw invalid("walkBudgetMs is not a number");
+  if (!(Number.isInteger(walkBudgetMs) && walkBudgetMs >= 1 && walkBudgetMs <= MAX_WALK_BUDGET_MS)) {
+    throw argumentRangeError(
+      "ERR_INVALID_OPTION",
+      `walkBudgetMs is a whole number from 1 to ${MAX_WALK_BUDGET_MS}, not ${walkBudgetMs}.`,
+    );
+  }
+  return { signal, access, btf: checkTypes(types), walkBudgetMs };
+}
+
+function checkTypes(types: TypesOptions | undefined): string | undefined {
+  if (types === undefined) return undefined;
+  if (typeof types !== "object" || types === null || typeof types.btf !== "string" || types.btf === "") {
+    throw invalid("types is not { btf: PATH }");
+  }
+  if (types.btf.includes("\0")) throw invalid("the path of types.btf has a zero byte in it");
+  return types.btf;
+}
+
+function invalid(why: string): TypeError {
+  return argumentTypeError("ERR_INVALID_OPTION", `Bad option: ${why}.`);
+}

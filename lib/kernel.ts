@@ -1,0 +1,70 @@
+import { hex } from "./address.ts";
+import type { NativeKernel } from "./native.ts";
+
+/** What was found out about a guest's kernel, and how. Strings come from the guest: escape them where you print them. */
+export interface Kernel {
+  /** Form of the memory image. */
+  readonly format: "elf" | "raw";
+  /** Bytes of guest memory that the image holds. */
+  readonly memoryBytes: bigint;
+  readonly architecture: "x86_64";
+  /** As `uname -r` prints it, "6.1.0-18-cloud-amd64". */
+  readonly release: string;
+  /** The kernel's `linux_banner`, "Linux version …". */
+  readonly banner: string;
+  readonly pagingLevels: 4 | 5;
+  /** Bytes by which the kernel's virtual addresses are moved (KASLR); 0 without. */
+  readonly kaslrOffset: bigint;
+  /** The kernel's `phys_base`: where it lies in physical memory. May be negative. */
+  readonly physBase: bigint;
+  /** GNU build id in hex, or null where the image tells none. */
+  readonly buildId: string | null;
+  /** Whose type information resolved the layout: the guest's own BTF, or the file given as `types`. */
+  readonly typesFrom: "guest" | "file";
+  /** Structure members that the types lack, and what each costs. Empty on a kernel that has everything. */
+  readonly missing: readonly MissingMember[];
+  /** How the kernel was found, in order. */
+  readonly steps: readonly AttachStep[];
+  toJSON(): KernelJson;
+}
+
+/** A structure member that the types lack. */
+export interface MissingMember {
+  /** "sock.sk_uid" */
+  readonly member: string;
+  /** The column that is null because of it. */
+  readonly costs: string;
+}
+
+/** One step on the way from an image to a layout. */
+export interface AttachStep {
+  /** "memory", "vmcoreinfo", "paging", "kallsyms", "btf" or "layout"; there may be more. */
+  readonly name: string;
+  readonly how: string;
+  readonly found: string;
+  readonly elapsedNs: number;
+}
+
+/** A kernel in JSON: bytes are decimal strings, addresses hex strings. */
+export interface KernelJson extends Omit<Kernel, "memoryBytes" | "kaslrOffset" | "physBase" | "toJSON"> {
+  readonly memoryBytes: string;
+  readonly kaslrOffset: string;
+  readonly physBase: string;
+}
+
+/** @internal */
+export function toKernel(native: NativeKernel): Kernel {
+  const { format, memoryBytes, architecture, release, banner, pagingLevels, kaslrOffset, physBase } = native;
+  const { buildId, typesFrom, missing, steps } = native;
+  const head = { format, memoryBytes, architecture, release, banner, pagingLevels, kaslrOffset, physBase };
+  const tail = { buildId, typesFrom, missing, steps };
+  const toJSON = (): KernelJson => ({
+    ...head,
+    memoryBytes: String(memoryBytes),
+    kaslrOffset: hex(kaslrOffset),
+    physBase: hex(physBase),
+    ...tail,
+  });
+  // Not enumerable: console.log shows facts only.
+  return Object.defineProperty({ ...head, ...tail, toJSON }, "toJSON", { enumerable: false });
+}

@@ -1,0 +1,170 @@
+import loadAddon from "#native";
+import { toXFilterError } from "./errors.ts";
+
+/** The addon's face. binding/node/ implements exactly this. */
+export interface Native {
+  /** Opens the image, finds the kernel. Runs on a thread of the addon's own pool. */
+  attach(options: NativeAttachOptions): NativeJob<NativeGuest>;
+}
+
+/** Work that runs on a thread of the addon. After `cancel()` the promise rejects with the code ABORTED. */
+export interface NativeJob<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+
+export interface NativeAttachOptions {
+  path: string;
+  access: "map" | "read";
+  /** Path of a BTF file to use instead of the guest's own. */
+  btf?: string;
+}
+
+export interface NativeGuest {
+  readonly kernel: NativeKernel;
+  walk(options: { budgetMs: number }): NativeJob<NativeSnapshot>;
+  /** Frees the image; a running walk keeps it until it ends. */
+  close(): void;
+}
+
+export interface NativeKernel {
+  format: "elf" | "raw";
+  memoryBytes: bigint;
+  architecture: "x86_64";
+  release: string;
+  banner: string;
+  pagingLevels: 4 | 5;
+  kaslrOffset: bigint;
+  physBase: bigint;
+  buildId: string | null;
+  typesFrom: "guest" | "file";
+  missing: { member: string; costs: string }[];
+  steps: { name: string; how: string; found: string; elapsedNs: number }[];
+}
+
+/** What one walk saw, as columns: row i of a table is element i of each of its arrays. */
+export interface NativeSnapshot {
+  processes: NativeProcesses;
+  sockets: NativeSockets;
+  owners: NativeOwners;
+  strings: NativeStrings;
+  quality: NativeQuality;
+}
+
+/** A column that the kernel's layout lacks holds 0xffffffff (netns and pidns: 0). */
+export interface NativeProcesses {
+  count: number;
+  /** Guest virtual address of the `task_struct`. */
+  task: BigUint64Array;
+  /** Nanoseconds since boot. */
+  startTime: BigUint64Array;
+  pid: Uint32Array;
+  ppid: Uint32Array;
+  uid: Uint32Array;
+  euid: Uint32Array;
+  suid: Uint32Array;
+  fsuid: Uint32Array;
+  gid: Uint32Array;
+  egid: Uint32Array;
+  sgid: Uint32Array;
+  fsgid: Uint32Array;
+  loginuid: Uint32Array;
+  session: Uint32Array;
+  sessionid: Uint32Array;
+  nspid: Uint32Array;
+  netns: Uint32Array;
+  pidns: Uint32Array;
+  threads: Uint32Array;
+  /** Id of a string. */
+  comm: Uint32Array;
+  /** -1: not running. */
+  cpu: Int32Array;
+  /** ASCII letter of /proc/PID/stat. */
+  state: Uint8Array;
+  /** 1: kernel thread. */
+  flags: Uint8Array;
+}
+
+export interface NativeSockets {
+  count: number;
+  /** Guest virtual address of the `sock`. */
+  sock: BigUint64Array;
+  inode: Float64Array;
+  /** 0xffffffff: the kernel keeps none. */
+  uid: Uint32Array;
+  netns: Uint32Array;
+  boundInterface: Uint32Array;
+  /** Owners of row i are [ownersEnd[i - 1] ?? 0, ownersEnd[i]). */
+  ownersEnd: Uint32Array;
+  /** 16 bytes a row in network order; IPv4 in the first 4. */
+  localAddress: Uint8Array;
+  remoteAddress: Uint8Array;
+  localPort: Uint16Array;
+  remotePort: Uint16Array;
+  /** Index into tcp, udp, udplite, raw, icmp. */
+  protocol: Uint8Array;
+  /** 4 or 6, the socket's own. */
+  family: Uint8Array;
+  /** The kernel's TCP state number. */
+  state: Uint8Array;
+  /** 1: owns IPv4 too, 2: MPTCP subflow, 4: the addresses are IPv4. */
+  flags: Uint8Array;
+}
+
+export interface NativeOwners {
+  count: number;
+  /** Row of processes. */
+  process: Uint32Array;
+  fd: Uint32Array;
+}
+
+/** String i is bytes [ends[i - 1] ?? 0, ends[i]), as they were in the guest. */
+export interface NativeStrings {
+  bytes: Uint8Array;
+  ends: Uint32Array;
+}
+
+export interface NativeQuality {
+  elapsedNs: number;
+  processes: number;
+  threads: number;
+  fdTables: number;
+  files: number;
+  sockets: number;
+  retries: number;
+  torn: number;
+  abandoned: number;
+  badPointers: number;
+  limited: number;
+  notes: string[];
+}
+
+/** Loads the addon at its first use. Throws XFilterError ADDON_NOT_LOADED. */
+export function loadNative(): Native {
+  try {
+    return loadAddon() as Native;
+  } catch (cause) {
+    throw toXFilterError(cause);
+  }
+}
+
+/**
+ * Starts a job of the addon and waits for it; an abort cancels it.
+ * Rejects with `signal.reason` when aborted, with XFilterError when the job fails.
+ */
+export async function runJob<T>(start: () => NativeJob<T>, signal: AbortSignal | undefined): Promise<T> {
+  signal?.throwIfAborted();
+  let cancel = () => {};
+  try {
+    const job = start();
+    cancel = () => job.cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+    return await job.promise;
+  } catch (cause) {
+    const error = toXFilterError(cause);
+    if (error.code === "ABORTED") signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+}

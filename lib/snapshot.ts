@@ -1,0 +1,120 @@
+import type { NativeSnapshot } from "./native.ts";
+import { type Process, type ProcessJson, ProcessRow } from "./process.ts";
+import { LazyRows, type Rows } from "./rows.ts";
+import { type Socket, type SocketJson, SocketRow, toOwner } from "./socket.ts";
+import { StringTable } from "./strings.ts";
+
+/** What one walk over a guest saw. Stays usable when the guest is closed. */
+export interface Snapshot {
+  readonly processes: Rows<Process>;
+  readonly sockets: Rows<Socket>;
+  /** How good the reading was. */
+  readonly quality: Quality;
+  /** The process with a pid of the guest's initial namespace, undefined when there is none. */
+  process(pid: number): Process | undefined;
+  /** The sockets that a process holds open, each once; empty when it holds none or there is no such process. */
+  socketsOf(pid: number): Socket[];
+  toJSON(): SnapshotJson;
+}
+
+/** How good the reading of a walk was: what was seen, and what was bounded, bad or skipped. */
+export interface Quality {
+  /** Nanoseconds that the walk took. */
+  readonly elapsedNs: number;
+  readonly processes: number;
+  readonly threads: number;
+  /** Distinct file descriptor tables. */
+  readonly fdTables: number;
+  /** Open files looked at, sockets or not. */
+  readonly files: number;
+  readonly sockets: number;
+  /** Objects read again because they had moved. */
+  readonly retries: number;
+  /** Objects whose parts did not fit together, after all retries. */
+  readonly torn: number;
+  /** Lists given up before their end. */
+  readonly abandoned: number;
+  /** Pointers that led nowhere. Each costs one object. */
+  readonly badPointers: number;
+  /** Lists and tables cut at xfilter-core's own bounds. */
+  readonly limited: number;
+  /** Sentences on what was remarkable. May hold strings from the guest: escape them where you print them. */
+  readonly notes: readonly string[];
+}
+
+/** A snapshot in JSON. */
+export interface SnapshotJson {
+  readonly processes: readonly ProcessJson[];
+  readonly sockets: readonly SocketJson[];
+  readonly quality: Quality;
+}
+
+/** @internal A snapshot over the addon's columns. */
+export class WalkedSnapshot implements Snapshot {
+  readonly processes: LazyRows<Process>;
+  readonly sockets: LazyRows<Socket>;
+  readonly quality: Quality;
+  readonly #native: NativeSnapshot;
+  #rowOfPid: Map<number, number> | undefined;
+  #socketsOfProcess: Map<number, Set<number>> | undefined;
+
+  constructor(native: NativeSnapshot) {
+    const strings = new StringTable(native.strings);
+    const owners = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, i) => {
+        const process = this.processes.row(native.owners.process[from + i]!);
+        return toOwner(process, native.owners.fd[from + i]!);
+      });
+    const tables = { sockets: native.sockets, owners };
+    this.#native = native;
+    this.processes = new LazyRows(native.processes.count, (row) => new ProcessRow(native.processes, strings, row));
+    this.sockets = new LazyRows(native.sockets.count, (row) => new SocketRow(tables, row));
+    this.quality = native.quality;
+  }
+
+  process(pid: number): Process | undefined {
+    const row = this.#row(pid);
+    return row === undefined ? undefined : this.processes.row(row);
+  }
+
+  socketsOf(pid: number): Socket[] {
+    const row = this.#row(pid);
+    if (row === undefined) return [];
+    this.#socketsOfProcess ??= indexSockets(this.#native);
+    return Array.from(this.#socketsOfProcess.get(row) ?? [], (socket) => this.sockets.row(socket));
+  }
+
+  #row(pid: number): number | undefined {
+    this.#rowOfPid ??= indexPids(this.#native);
+    return this.#rowOfPid.get(pid);
+  }
+
+  toJSON(): SnapshotJson {
+    return {
+      processes: this.processes.toArray().map((process) => process.toJSON()),
+      sockets: this.sockets.toArray().map((socket) => socket.toJSON()),
+      quality: this.quality,
+    };
+  }
+}
+
+function indexPids({ processes: { count, pid } }: NativeSnapshot): Map<number, number> {
+  const rows = new Map<number, number>();
+  // Backwards, so that the first of two equal pids (a guest that lies) is the one that stays.
+  for (let row = count - 1; row >= 0; row--) rows.set(pid[row]!, row);
+  return rows;
+}
+
+/** Socket rows of each process row, in their order. */
+function indexSockets({ sockets, owners }: NativeSnapshot): Map<number, Set<number>> {
+  const index = new Map<number, Set<number>>();
+  for (let socket = 0, owner = 0; socket < sockets.count; socket++) {
+    for (; owner < sockets.ownersEnd[socket]!; owner++) {
+      const process = owners.process[owner]!;
+      const held = index.get(process);
+      if (held) held.add(socket);
+      else index.set(process, new Set([socket]));
+    }
+  }
+  return index;
+}
