@@ -39,6 +39,10 @@ class PhysicalMemory {
   /// are left out, so that a scan touches none. An empty run when there is nothing more.
   virtual MemoryRange nextStored(PhysicalAddress address) const = 0;
 
+  /// Says that the caller is done with a run that it scanned: a mapped source takes it out of its resident
+  /// set.
+  virtual void release(MemoryRange run) const = 0;
+
   /// The VMCOREINFO text that the source carries beside the memory, or an empty view.
   virtual std::string_view vmcoreinfoNote() const { return {}; }
 

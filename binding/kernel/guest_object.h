@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "kernel/btf.h"
+#include "paging/kernel_memory.h"
+
+namespace xfilter {
+
+/// A structure in the guest's memory, for reading its members: each once, into a host variable, and never
+/// again, since the guest can change it between two reads. A member that cannot be read is 0 and clears
+/// `ok()`, which its reader asks when it has all that it wants.
+class GuestObject {
+ public:
+  GuestObject(KernelMemory& memory, VirtualAddress address)
+      : memory_(&memory), address_(address), bytes_(memory.view(address)), ok_(!bytes_.empty()) {}
+
+  bool ok() const { return ok_; }
+  VirtualAddress address() const { return address_; }
+
+  /// The bytes at [offset, offset + size), copied to `destination`.
+  void copy(uint64_t offset, void* destination, size_t size) {
+    if (offset <= bytes_.size() && bytes_.size() - offset >= size) {
+      std::memcpy(destination, bytes_.data() + offset, size);
+    } else if (!memory_->read(address_ + offset, destination, size)) {
+      std::memset(destination, 0, size);
+      ok_ = false;
+    }
+  }
+
+  /// An integer of 1, 2, 4 or 8 bytes at `offset`, zero-extended.
+  uint64_t integer(uint64_t offset, uint32_t size) {
+    uint64_t value = 0;
+    switch (size) {
+      case 1:
+      case 2:
+      case 4:
+      case 8:
+        copy(offset, &value, size);
+        return value;
+      default:
+        ok_ = false;
+        return 0;
+    }
+  }
+
+  /// An integer member or a bit-field. Enclosing one-member structures (kuid_t, possible_net_t) read as it.
+  uint64_t integer(const BtfField& field) {
+    const uint64_t value = integer(field.offset, field.size);
+    if (field.bits == 0) return value;
+    return (value >> field.bitShift) & ((uint64_t{1} << field.bits) - 1);
+  }
+
+  uint32_t integer32(const BtfField& field) { return static_cast<uint32_t>(integer(field)); }
+
+  VirtualAddress pointer(const BtfField& field) { return {integer(field.offset, sizeof(uint64_t))}; }
+
+ private:
+  KernelMemory* memory_;
+  VirtualAddress address_;
+  std::span<const std::byte> bytes_;
+  bool ok_;
+};
+
+}  // namespace xfilter

@@ -1,0 +1,143 @@
+#include "kernel/kernel.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+
+#include "kernel/guest_object.h"
+#include "kernel/kernel_space.h"
+#include "kernel/symbols.h"
+#include "kernel/types.h"
+
+namespace xfilter {
+namespace {
+
+/// Measures one step after the other.
+class StepClock {
+ public:
+  void finish(std::vector<AttachStep>& steps, const char* name, std::string how, std::string found) {
+    const auto now = std::chrono::steady_clock::now();
+    const auto elapsed = std::chrono::duration_cast<std::chrono::nanoseconds>(now - last_);
+    steps.push_back({name, std::move(how), std::move(found), static_cast<uint64_t>(elapsed.count())});
+    last_ = now;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+constexpr size_t kMaxBanner = 512;
+constexpr size_t kMaxNotes = 4096;
+
+std::string readString(KernelMemory& memory, VirtualAddress address, size_t maximum) {
+  std::string text;
+  while (text.size() < maximum) {
+    const auto byte = memory.read<char>(address + text.size());
+    if (!byte || *byte == '\0') break;
+    text += *byte;
+  }
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+// The linker puts the kernel's own ELF notes between __start_notes and __stop_notes; the build id is the one
+// of name "GNU" and type 3. VMCOREINFO's BUILD-ID is not used: several stable releases filled it with
+// garbage.
+std::optional<std::string> readBuildId(KernelMemory& memory, const Symbols& symbols) {
+  constexpr uint32_t kBuildIdType = 3;
+  constexpr std::string_view kName("GNU\0", 4);
+  struct Header {
+    uint32_t nameSize, contentSize, type;
+  };
+  if (!symbols.startNotes || !symbols.stopNotes || *symbols.stopNotes < *symbols.startNotes)
+    return std::nullopt;
+  const size_t size = std::min<uint64_t>(symbols.stopNotes->value - symbols.startNotes->value, kMaxNotes);
+  std::vector<char> notes(size);
+  if (!memory.read(*symbols.startNotes, notes.data(), size)) return std::nullopt;
+  const auto padded = [](uint64_t length) { return (length + 3) & ~uint64_t{3}; };
+  for (uint64_t at = 0; at + sizeof(Header) <= size;) {
+    Header header{};
+    std::memcpy(&header, notes.data() + at, sizeof header);
+    const uint64_t name = at + sizeof header;
+    const uint64_t content = name + padded(header.nameSize);
+    if (content + header.contentSize > size) break;
+    if (header.type == kBuildIdType && std::string_view(notes.data() + name, header.nameSize) == kName) {
+      constexpr char kDigits[] = "0123456789abcdef";
+      std::string id;
+      for (uint64_t i = 0; i < header.contentSize; ++i) {
+        const auto byte = static_cast<uint8_t>(notes[content + i]);
+        id += {kDigits[byte >> 4], kDigits[byte & 15]};
+      }
+      return id;
+    }
+    at = content + padded(header.contentSize);
+  }
+  return std::nullopt;
+}
+
+// Types of another kernel resolve just as well and give wrong rows: the first task must look as it does in
+// every kernel, and its list link back.
+bool fits(KernelMemory& memory, const Layout& layout, VirtualAddress initTask) {
+  const auto& task = layout.task_struct;
+  GuestObject init(memory, initTask);
+  std::array<char, 7> comm{};
+  init.copy(task.comm.offset, comm.data(), comm.size());
+  const VirtualAddress next =
+      init.pointer({.offset = task.tasks.offset + layout.list_head.next.offset, .size = 8});
+  const auto back = memory.readPointer(next + layout.list_head.prev.offset);
+  return init.ok() && std::string_view(comm.data(), comm.size()) == "swapper" &&
+         init.integer(task.pid) == 0 && back && *back == initTask + task.tasks.offset;
+}
+
+Result<Kernel> attach(KernelSpace found, const KernelOptions& options, StepClock clock) {
+  KernelMemory memory(found.space);
+  std::vector<AttachStep> steps;
+  clock.finish(steps, "kernel", found.how, std::string(found.info.release()));
+
+  const auto symbols = findSymbols(memory, found.info);
+  if (!symbols) return tl::unexpected(symbols.error());
+  clock.finish(steps, "kallsyms", symbols->how, symbols->found);
+
+  const auto types =
+      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, *symbols, *found.info.symbol("_stext"));
+  if (!types) return tl::unexpected(types.error());
+  clock.finish(steps, "btf", types->how, std::to_string(types->btf.typeCount()) + " types");
+
+  auto layout = Layout::resolve(types->btf);
+  if (!layout) return tl::unexpected(layout.error());
+  if (!fits(memory, *layout, symbols->initTask)) {
+    return failure(
+        "TYPES_INVALID", "The types do not fit this kernel: its first task does not read as one.",
+        "Give the BTF of exactly this kernel (types.btf, --types-btf), or none to use the guest's own.");
+  }
+  clock.finish(
+      steps, "layout", "the types",
+      layout->missing.empty() ? "every member" : std::to_string(layout->missing.size()) + " members missing");
+
+  return Kernel{
+      .release = std::string(found.info.release()),
+      .banner = symbols->linuxBanner ? readString(memory, *symbols->linuxBanner, kMaxBanner) : "",
+      .buildId = readBuildId(memory, *symbols),
+      .physBase = found.physBase,
+      .kaslrOffset = found.info.kernelOffset().value_or(0),
+      .typesFromGuest = !options.btf,
+      .steps = std::move(steps),
+      .space = found.space,
+      .layout = std::move(*layout),
+      .initTask = symbols->initTask,
+      .socketFileOps = symbols->socketFileOps,
+  };
+}
+
+}  // namespace
+
+Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options,
+                          const std::stop_token& stop) {
+  const StepClock clock;
+  auto spaces = findKernelSpaces(memory, stop);
+  if (!spaces) return tl::unexpected(spaces.error());
+  return attach(std::move(spaces->front()), options, clock);
+}
+
+}  // namespace xfilter

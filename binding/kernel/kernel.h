@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "kernel/layout.h"
+#include "kernel/vmcoreinfo.h"
+#include "paging/kernel_memory.h"
+
+namespace xfilter {
+
+struct KernelOptions {
+  /// A BTF file to use instead of the guest's own types.
+  std::optional<std::string> btf;
+};
+
+/// One step of finding the kernel: what was found, how, and how long it took.
+struct AttachStep {
+  const char* name;
+  std::string how;
+  std::string found;
+  uint64_t elapsedNs = 0;
+};
+
+/// A kernel found in a guest's memory: all that a walk needs, and nothing that changes.
+struct Kernel {
+  std::string release;  // uname -r
+  std::string banner;   // /proc/version
+  std::optional<std::string> buildId;
+  int64_t physBase = 0;  // may be negative
+  uint64_t kaslrOffset = 0;
+  bool typesFromGuest = true;
+  std::vector<AttachStep> steps;
+
+  AddressSpace space;
+  Layout layout;
+  VirtualAddress initTask;
+  VirtualAddress socketFileOps;
+};
+
+/// Finds the running kernel: VMCOREINFO, its page tables, symbols, types, and from these the layout.
+///
+/// Errors: KERNEL_NOT_FOUND, KERNEL_UNSUPPORTED, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,
+/// LAYOUT_INCOMPLETE, ABORTED.
+Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options,
+                          const std::stop_token& stop);
+
+}  // namespace xfilter

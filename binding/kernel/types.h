@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include "kernel/btf.h"
+#include "kernel/symbols.h"
+
+namespace xfilter {
+
+struct Types {
+  Btf btf;
+  std::string how;
+};
+
+/// The types of the kernel's own BTF: between the symbols that bound it, or else found by a scan of the
+/// kernel's image. Only the image is looked at, by its virtual addresses: stale copies of BTF elsewhere in
+/// RAM are not in it. TYPES_NOT_FOUND or TYPES_INVALID.
+Result<Types> typesOfGuest(KernelMemory& memory, const Symbols& symbols, VirtualAddress imageStart);
+
+/// The types of a BTF file, as /sys/kernel/btf/vmlinux is one.
+Result<Types> typesOfFile(const std::string& path);
+
+}  // namespace xfilter

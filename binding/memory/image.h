@@ -1,0 +1,52 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "memory/mapped_file.h"
+#include "memory/physical_memory.h"
+
+namespace xfilter {
+
+/// A piece of guest-physical memory and where its bytes lie in the file. What the file does not store
+/// (`stored < size`) reads as zero, as in any ELF segment: makedumpfile leaves zero pages out that way.
+struct ImageSegment {
+  PhysicalAddress start;
+  uint64_t size = 0;
+  uint64_t fileOffset = 0;
+  uint64_t stored = 0;
+};
+
+/// What a format's parser found in a file.
+struct ImageMap {
+  std::vector<ImageSegment> segments;
+  std::string vmcoreinfoNote;
+};
+
+/// A memory image in a file, of any format whose pages lie in it uncompressed.
+class Image final : public PhysicalMemory {
+ public:
+  /// Opens a file and finds out its format by its content: SOURCE_FORMAT names what it is instead.
+  static Result<std::unique_ptr<Image>> open(const std::string& path);
+
+  std::span<const std::byte> view(PhysicalAddress address) const override;
+  std::span<const MemoryRange> ranges() const override { return ranges_; }
+  MemoryRange nextStored(PhysicalAddress address) const override;
+  void release(MemoryRange run) const override;
+  std::string_view vmcoreinfoNote() const override { return vmcoreinfoNote_; }
+  std::string_view format() const override { return format_; }
+  Result<void> intact() const override;
+
+ private:
+  Image(std::unique_ptr<MappedFile> file, std::string_view format, ImageMap map);
+  const ImageSegment* segmentAt(PhysicalAddress address) const;
+
+  std::unique_ptr<MappedFile> file_;
+  std::string_view format_;
+  std::vector<ImageSegment> segments_;  // ascending, disjoint
+  std::vector<MemoryRange> ranges_;
+  std::string vmcoreinfoNote_;
+};
+
+}  // namespace xfilter

@@ -1,0 +1,123 @@
+#include "snapshot/snapshot.h"
+
+#include <algorithm>
+
+namespace xfilter {
+namespace {
+
+constexpr uint8_t kFlagKernelThread = 1;
+
+constexpr uint8_t kFlagDualStack = 1;
+constexpr uint8_t kFlagMptcp = 2;
+constexpr uint8_t kFlagLocalIsIpv4 = 4;
+constexpr uint8_t kFlagRemoteIsIpv4 = 8;
+
+template <class Row, class Value>
+std::vector<Value> column(const std::vector<Row>& rows, Value Row::*member) {
+  std::vector<Value> values(rows.size());
+  std::transform(rows.begin(), rows.end(), values.begin(), [member](const Row& row) { return row.*member; });
+  return values;
+}
+
+template <class Value, class Row, class Get>
+std::vector<Value> column(const std::vector<Row>& rows, Get get) {
+  std::vector<Value> values(rows.size());
+  std::transform(rows.begin(), rows.end(), values.begin(), get);
+  return values;
+}
+
+std::vector<uint8_t> addresses(const std::vector<Socket>& rows, std::array<uint8_t, 16> Socket::*member) {
+  std::vector<uint8_t> bytes;
+  bytes.reserve(rows.size() * 16);
+  for (const Socket& row : rows) bytes.insert(bytes.end(), (row.*member).begin(), (row.*member).end());
+  return bytes;
+}
+
+Snapshot::Processes processColumns(const std::vector<Process>& rows, StringTable& strings) {
+  return {
+      .task = column<uint64_t>(rows, [](const Process& p) { return p.task.value; }),
+      .startTime = column(rows, &Process::startTime),
+      .pid = column(rows, &Process::pid),
+      .ppid = column(rows, &Process::ppid),
+      .uid = column(rows, &Process::uid),
+      .euid = column(rows, &Process::euid),
+      .suid = column(rows, &Process::suid),
+      .fsuid = column(rows, &Process::fsuid),
+      .gid = column(rows, &Process::gid),
+      .egid = column(rows, &Process::egid),
+      .sgid = column(rows, &Process::sgid),
+      .fsgid = column(rows, &Process::fsgid),
+      .loginuid = column(rows, &Process::loginuid),
+      .session = column(rows, &Process::session),
+      .sessionid = column(rows, &Process::sessionid),
+      .nspid = column(rows, &Process::nspid),
+      .netns = column(rows, &Process::netns),
+      .pidns = column(rows, &Process::pidns),
+      .threads = column(rows, &Process::threads),
+      .comm = column<uint32_t>(rows,
+                               [&](const Process& p) {
+                                 return strings.add({p.comm.data(), p.commSize});
+                               }),
+      .cpu = column(rows, &Process::cpu),
+      .state = column<uint8_t>(rows, [](const Process& p) { return static_cast<uint8_t>(p.state); }),
+      .flags = column<uint8_t>(rows, [](const Process& p) { return p.kernelThread ? kFlagKernelThread : 0; }),
+  };
+}
+
+uint8_t socketFlags(const Socket& socket) {
+  return static_cast<uint8_t>((socket.dualStack ? kFlagDualStack : 0) | (socket.mptcp ? kFlagMptcp : 0) |
+                              (socket.localIsIpv4 ? kFlagLocalIsIpv4 : 0) |
+                              (socket.remoteIsIpv4 ? kFlagRemoteIsIpv4 : 0));
+}
+
+// The owners come sorted by socket: each socket's are a run, and its end says where the next begins.
+std::vector<uint32_t> ownersEnds(size_t sockets, const std::vector<Owner>& owners) {
+  std::vector<uint32_t> ends(sockets);
+  uint32_t end = 0;
+  for (size_t row = 0; row < sockets; ++row) {
+    while (end < owners.size() && owners[end].socket == row) ++end;
+    ends[row] = end;
+  }
+  return ends;
+}
+
+Snapshot::Sockets socketColumns(const std::vector<Socket>& rows, const std::vector<Owner>& owners) {
+  return {
+      .sock = column<uint64_t>(rows, [](const Socket& s) { return s.sock.value; }),
+      .inode = column<double>(rows, [](const Socket& s) { return static_cast<double>(s.inode); }),
+      .uid = column(rows, &Socket::uid),
+      .netns = column(rows, &Socket::netns),
+      .boundInterface = column(rows, &Socket::boundInterface),
+      .ownersEnd = ownersEnds(rows.size(), owners),
+      .localAddress = addresses(rows, &Socket::localAddress),
+      .remoteAddress = addresses(rows, &Socket::remoteAddress),
+      .localPort = column(rows, &Socket::localPort),
+      .remotePort = column(rows, &Socket::remotePort),
+      .protocol = column<uint8_t>(rows, [](const Socket& s) { return static_cast<uint8_t>(s.protocol); }),
+      .family = column(rows, &Socket::family),
+      .state = column(rows, &Socket::state),
+      .flags = column<uint8_t>(rows, socketFlags),
+  };
+}
+
+}  // namespace
+
+uint32_t StringTable::add(std::string_view text) {
+  const auto [entry, isNew] = ids_.try_emplace(std::string(text), static_cast<uint32_t>(ends_.size()));
+  if (isNew) {
+    bytes_.insert(bytes_.end(), text.begin(), text.end());
+    ends_.push_back(static_cast<uint32_t>(bytes_.size()));
+  }
+  return entry->second;
+}
+
+Snapshot makeSnapshot(WalkResult walk) {
+  Snapshot snapshot;
+  snapshot.processes = processColumns(walk.processes, snapshot.strings);
+  snapshot.sockets = socketColumns(walk.sockets, walk.owners);
+  snapshot.owners = {column(walk.owners, &Owner::process), column(walk.owners, &Owner::fd)};
+  snapshot.quality = std::move(walk.quality);
+  return snapshot;
+}
+
+}  // namespace xfilter

@@ -1,0 +1,64 @@
+#pragma once
+
+#include "kernel/guest_object.h"
+#include "kernel/kernel.h"
+#include "walk/address_index.h"
+#include "walk/budget.h"
+#include "walk/quality.h"
+
+namespace xfilter {
+
+/// What the parts of one walk share.
+struct WalkContext {
+  const Kernel& kernel;
+  KernelMemory memory;
+  Budget budget;
+  Quality quality{};
+  AddressIndex namespaceNumbers{};
+
+  const Layout& layout() const { return kernel.layout; }
+
+  /// The inode number of a namespace, by which /proc/PID/ns names it; `inum` is that member in its structure.
+  /// 0 if it cannot be read.
+  uint32_t namespaceNumber(VirtualAddress ns, const std::optional<BtfField>& inum) {
+    if (!ns || !inum) return 0;
+    const auto [number, isNew] = namespaceNumbers.insert(ns, 0);
+    if (isNew) {
+      GuestObject object(memory, ns);
+      *number = object.integer32(*inum);
+      if (!object.ok()) ++quality.badPointers;
+    }
+    return *number;
+  }
+};
+
+/// Visits each node of a circular doubly linked list (struct list_head) but its head. Each link must be
+/// confirmed by the node that it leads to; where one is not, the rest is walked from the other end, and it
+/// counts as torn.
+///
+/// That is also what keeps the walk from going in circles: a node has one predecessor.
+template <class Visit>
+void forEachListNode(WalkContext& walk, VirtualAddress head, Visit visit) {
+  const auto& member = walk.layout().list_head;
+  const auto follow = [&](const BtfField& forward, const BtfField& backward, VirtualAddress stop) {
+    auto node = walk.memory.readPointer(head + forward.offset);
+    VirtualAddress previous = head;
+    while (node && *node != head && *node != stop && walk.budget.spend()) {
+      GuestObject links(walk.memory, *node);
+      const VirtualAddress next = links.pointer(forward);
+      const VirtualAddress back = links.pointer(backward);
+      if (!links.ok() || back != previous) {
+        ++(links.ok() ? walk.quality.torn : walk.quality.badPointers);
+        return previous;
+      }
+      visit(*node);
+      previous = *node;
+      node = next;
+    }
+    return VirtualAddress{0};
+  };
+  const VirtualAddress broken = follow(member.next, member.prev, head);
+  if (broken) follow(member.prev, member.next, broken);
+}
+
+}  // namespace xfilter

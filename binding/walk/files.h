@@ -1,0 +1,19 @@
+#pragma once
+
+#include <vector>
+
+#include "walk/socket.h"
+#include "walk/tasks.h"
+
+namespace xfilter {
+
+struct HeldSockets {
+  std::vector<Socket> sockets;
+  /// In the order of their sockets, then of processes, then of descriptors; each once.
+  std::vector<Owner> owners;
+};
+
+/// Walks each fd table once, follows its open files to sockets, and says who holds which.
+HeldSockets walkFiles(WalkContext& walk, std::vector<TableHolder> tables);
+
+}  // namespace xfilter

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "memory/address.h"
+
+namespace xfilter {
+
+/// In a column of ids: the kernel has no such member, or none for this process.
+inline constexpr uint32_t kNoId = 0xffff'ffff;
+
+/// A process as its thread group leader's task_struct shows it. Ids are the initial namespaces'.
+struct Process {
+  VirtualAddress task;
+  uint64_t startTime = 0;  // ns since the guest's boot, suspended time included
+  uint32_t pid = 0;
+  uint32_t ppid = 0;
+  uint32_t uid = 0, gid = 0, euid = 0, egid = 0, suid = 0, sgid = 0, fsuid = 0, fsgid = 0;
+  uint32_t loginuid = kNoId;
+  uint32_t session = kNoId;
+  uint32_t sessionid = kNoId;
+  uint32_t nspid = kNoId;
+  uint32_t netns = 0;  // 0: unknown
+  uint32_t pidns = 0;
+  uint32_t threads = 0;
+  int32_t cpu = -1;  // -1: no thread of it runs
+  char state = '?';
+  bool kernelThread = false;
+  uint8_t commSize = 0;
+  // TASK_COMM_LEN is 16. Room for kernels that lengthen it.
+  std::array<char, 64> comm{};
+};
+
+}  // namespace xfilter

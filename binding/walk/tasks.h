@@ -1,0 +1,25 @@
+#pragma once
+
+#include <vector>
+
+#include "walk/context.h"
+#include "walk/process.h"
+
+namespace xfilter {
+
+/// A process that uses an fd table; `process` is its row.
+struct TableHolder {
+  VirtualAddress files;
+  uint32_t process = 0;
+};
+
+struct Tasks {
+  std::vector<Process> processes;
+  /// Each table of each process once: threads that share one count once, one that has its own adds it.
+  std::vector<TableHolder> tables;
+};
+
+/// Walks the processes from init_task and the threads of each. init_task itself (pid 0) is none.
+Tasks walkTasks(WalkContext& walk);
+
+}  // namespace xfilter

@@ -1,0 +1,28 @@
+#include "walk/walk.h"
+
+#include "walk/context.h"
+#include "walk/files.h"
+#include "walk/tasks.h"
+
+namespace xfilter {
+
+Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const std::stop_token& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  WalkContext context{kernel, KernelMemory(kernel.space), Budget(stop, options.budget)};
+
+  Tasks tasks = walkTasks(context);
+  HeldSockets held = walkFiles(context, std::move(tasks.tables));
+
+  if (context.budget.aborted()) return failure("ABORTED", "The walk was aborted.", "");
+  if (context.budget.exhausted()) {
+    return failure("WALK_BUDGET", "The walk did not end in the time that it was given.",
+                   "Give it more (walkBudgetMs); a guest whose lists do not end may be lying.");
+  }
+  const auto elapsed = std::chrono::steady_clock::now() - start;
+  context.quality.elapsedNs =
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count());
+  return WalkResult{std::move(tasks.processes), std::move(held.sockets), std::move(held.owners),
+                    std::move(context.quality)};
+}
+
+}  // namespace xfilter

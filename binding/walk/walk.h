@@ -1,0 +1,30 @@
+#pragma once
+
+#include <chrono>
+#include <stop_token>
+#include <vector>
+
+#include "kernel/kernel.h"
+#include "walk/process.h"
+#include "walk/quality.h"
+#include "walk/socket.h"
+
+namespace xfilter {
+
+struct WalkOptions {
+  std::chrono::nanoseconds budget = std::chrono::seconds(10);
+};
+
+/// What one pass over the guest's processes and sockets saw.
+struct WalkResult {
+  std::vector<Process> processes;
+  std::vector<Socket> sockets;
+  /// In the order of `sockets`.
+  std::vector<Owner> owners;
+  Quality quality;
+};
+
+/// WALK_BUDGET when the time is up, ABORTED on request: a walk that did not end has no result.
+Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const std::stop_token& stop);
+
+}  // namespace xfilter
