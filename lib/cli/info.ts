@@ -1,0 +1,67 @@
+import type { Command } from "commander";
+import type { Kernel } from "../index.ts";
+import { type Context, guestCommand } from "./command.ts";
+import { escapeText } from "./escape.ts";
+import type { Output } from "./output.ts";
+import type { Column } from "./table.ts";
+
+const FORMATS = { elf: "an ELF core", raw: "a raw image" };
+const TYPES = { guest: "BTF in the guest's own memory", file: "the BTF file that was given" };
+
+const STEP_COLUMNS: readonly Column[] = [
+  { title: "STEP" },
+  { title: "FOUND", flexible: true },
+  { title: "HOW", flexible: true },
+  { title: "TIME", align: "right" },
+];
+const MISSING_COLUMNS: readonly Column[] = [{ title: "MISSING MEMBER" }, { title: "WHAT IT COSTS", flexible: true }];
+
+export function infoCommand(context: Context): Command {
+  const summary = "tell what was found out about the guest's kernel, and how";
+  return guestCommand("info", summary, context, async ({ guest: { kernel }, output, json }) => {
+    if (json) return output.json([kernel]);
+    await output.lines(facts(kernel, output));
+    const steps = kernel.steps.map(({ name, found, how, elapsedNs }) =>
+      [name, found, how].map(escapeText).concat(formatElapsed(elapsedNs)),
+    );
+    await output.table(STEP_COLUMNS, steps);
+    if (kernel.missing.length > 0) await printMissing(kernel, output);
+  });
+}
+
+function facts(kernel: Kernel, { colors }: Output): string[] {
+  const { release, architecture, pagingLevels, banner, memoryBytes, format, buildId } = kernel;
+  const { kaslrOffset, physBase } = kernel.toJSON();
+  const attachNs = kernel.steps.reduce((sum, { elapsedNs }) => sum + elapsedNs, 0);
+  const named: [string, string][] = [
+    ["kernel", `${escapeText(release)}, ${architecture}, ${pagingLevels}-level paging`],
+    ["banner", escapeText(banner.trim())],
+    ["build id", buildId ?? "not told by the image"],
+    ["memory", `${formatBytes(memoryBytes)} in ${FORMATS[format]}`],
+    ["placed at", `KASLR offset ${kaslrOffset}, physical base ${physBase}`],
+    ["types from", TYPES[kernel.typesFrom]],
+    ["found in", formatElapsed(attachNs)],
+  ];
+  return [...named.map(([name, value]) => `${colors.bold(name.padEnd(12))}${value}`), ""];
+}
+
+async function printMissing({ missing, typesFrom }: Kernel, output: Output): Promise<void> {
+  await output.lines([""]);
+  const rows = missing.map(({ member, costs }) => [member, costs].map(escapeText));
+  await output.table(MISSING_COLUMNS, rows);
+  const file = typesFrom === "file" ? "another BTF file" : "a BTF file";
+  const advice = `If the guest's kernel has them, ${file} of exactly this kernel supplies them: --types-btf PATH.`;
+  await output.lines(["", advice]);
+}
+
+/** "96 MiB", rounded down. */
+function formatBytes(bytes: bigint): string {
+  const mebibyte = 1024n * 1024n;
+  return bytes >= mebibyte ? `${bytes / mebibyte} MiB` : `${bytes} bytes`;
+}
+
+/** "0.012 ms" */
+function formatElapsed(nanoseconds: number): string {
+  const milliseconds = nanoseconds / 1e6;
+  return `${milliseconds.toFixed(milliseconds < 1 ? 3 : 1)} ms`;
+}

@@ -1,0 +1,42 @@
+import type { Command } from "commander";
+import type { Process } from "../index.ts";
+import { type Context, guestCommand } from "./command.ts";
+import { escapeText } from "./escape.ts";
+import type { Column } from "./table.ts";
+
+const COLUMNS: readonly Column[] = [
+  { title: "PID", align: "right" },
+  { title: "PPID", align: "right" },
+  { title: "UID", align: "right" },
+  { title: "EUID", align: "right" },
+  { title: "STATE" },
+  { title: "THREADS", align: "right" },
+  { title: "START", align: "right" },
+  { title: "COMMAND", flexible: true },
+];
+
+export function psCommand(context: Context): Command {
+  return guestCommand("ps", "list the guest's processes", context, async ({ guest, output, signal, json }) => {
+    const { processes } = await guest.snapshot({ signal });
+    const sorted = processes.toArray().sort((a, b) => a.pid - b.pid);
+    if (json) await output.json(sorted);
+    else await output.table(COLUMNS, sorted.map(cells));
+  });
+}
+
+function cells({ pid, ppid, uid, euid, state, threads, startTime, comm, kernelThread }: Process): string[] {
+  const name = escapeText(comm);
+  const ids = [pid, ppid, uid, euid].map((id) => (id === null ? "-" : String(id)));
+  // As ps does: a kernel thread's name in brackets.
+  return [...ids, escapeText(state), String(threads), formatStart(startTime), kernelThread ? `[${name}]` : name];
+}
+
+/** Time from boot to start, "12.34s", "1:02:03" or "4d 01:02:03". */
+export function formatStart(nanoseconds: bigint): string {
+  const seconds = nanoseconds / 1_000_000_000n;
+  if (seconds < 60n) return `${(Number(nanoseconds / 10_000_000n) / 100).toFixed(2)}s`;
+  const two = (value: bigint) => String(value).padStart(2, "0");
+  const [days, hours, minutes] = [seconds / 86_400n, (seconds / 3600n) % 24n, (seconds / 60n) % 60n];
+  const clock = `${two(minutes)}:${two(seconds % 60n)}`;
+  return days > 0n ? `${days}d ${two(hours)}:${clock}` : `${hours}:${clock}`;
+}

@@ -1,0 +1,86 @@
+import { describe, expect, it } from "vitest";
+import { AttachedGuest } from "../../lib/guest.ts";
+import type { NativeGuest, NativeKernel, NativeSnapshot } from "../../lib/native.ts";
+import { columns } from "./columns.ts";
+
+const KERNEL: NativeKernel = {
+  ...{
+    format: "elf",
+    memoryBytes: 100663296n,
+    architecture: "x86_64",
+    release: "6.1.0",
+    banner: "Linux version 6.1.0",
+  },
+  ...{ pagingLevels: 4, kaslrOffset: 0x1a000000n, physBase: -0x1000000n, buildId: null, typesFrom: "guest" },
+  ...{ missing: [], steps: [] },
+} as const satisfies NativeKernel;
+
+/** A guest whose walks end when the test says so. */
+function fakeGuest() {
+  const events: string[] = [];
+  const walks: (() => void)[] = [];
+  const native: NativeGuest = {
+    kernel: KERNEL,
+    walk({ budgetMs }) {
+      events.push(`walk ${budgetMs}`);
+      const promise = new Promise<NativeSnapshot>((resolve) => {
+        walks.push(() => resolve(columns([{ pid: 1, comm: "init" }])));
+      });
+      return { promise, cancel() {} };
+    },
+    close: () => void events.push("close"),
+  };
+  const endWalks = () => {
+    for (const end of walks) end();
+  };
+  return { guest: new AttachedGuest(native, 5000), events, endWalks };
+}
+
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+describe("a guest", () => {
+  it("walks within its budget", async () => {
+    const { guest, events, endWalks } = fakeGuest();
+    const snapshot = guest.snapshot();
+    endWalks();
+    expect((await snapshot).process(1)?.comm).toBe("init");
+    expect(events).toEqual(["walk 5000"]);
+  });
+  it("waits for the walks that run before it closes", async () => {
+    const { guest, events, endWalks } = fakeGuest();
+    const snapshots = Promise.all([guest.snapshot(), guest.snapshot()]);
+    const closed = guest.close();
+    await nextTurn();
+    expect(events).toEqual(["walk 5000", "walk 5000"]);
+    endWalks();
+    await closed;
+    expect(events.at(-1)).toBe("close");
+    expect(await snapshots).toHaveLength(2);
+  });
+  it("closes once, however often it is told to", async () => {
+    const { guest, events } = fakeGuest();
+    await Promise.all([guest.close(), guest.close()]);
+    await guest.close();
+    expect(events).toEqual(["close"]);
+  });
+  it("refuses walks from the moment it is told to close", async () => {
+    const { guest } = fakeGuest();
+    const closed = guest.close();
+    await expect(guest.snapshot()).rejects.toMatchObject({ name: "XFilterError", code: "CLOSED" });
+    await closed;
+  });
+  it("closes at the end of `await using`", async () => {
+    const { guest, events } = fakeGuest();
+    await guest[Symbol.asyncDispose]();
+    expect(events).toEqual(["close"]);
+  });
+  it("has its kernel in JSON with bytes in decimal and addresses in hex", () => {
+    const { kernel } = fakeGuest().guest;
+    expect(kernel.physBase).toBe(-0x1000000n);
+    expect(JSON.stringify(kernel)).toBe(
+      '{"format":"elf","memoryBytes":"100663296","architecture":"x86_64","release":"6.1.0",' +
+        '"banner":"Linux version 6.1.0","pagingLevels":4,"kaslrOffset":"0x1a000000","physBase":"-0x1000000",' +
+        '"buildId":null,"typesFrom":"guest","missing":[],"steps":[]}',
+    );
+  });
+});

@@ -1,0 +1,40 @@
+import { resolve } from "node:path";
+import { describe, expect, it } from "vitest";
+import { parseTarget } from "../../lib/sources/target.ts";
+
+describe("a target", () => {
+  it.each([
+    ["memory.elf", "memory.elf"],
+    ["vmcore:memory.elf", "memory.elf"],
+    ["VMCORE:memory.elf", "memory.elf"],
+    ["vmcore:qemu:disk", "qemu:disk"],
+    ["/dumps/memory.elf", "/dumps/memory.elf"],
+    ["./qemu:disk", "./qemu:disk"],
+    ["../vmcore:x", "../vmcore:x"],
+    ["/a:b", "/a:b"],
+    ["2024-01-01T00:00", "2024-01-01T00:00"],
+    ["dumps/a:b", "dumps/a:b"],
+  ])("%s is the file %s", (text, path) => {
+    expect(parseTarget(text)).toEqual({ kind: "vmcore", path: resolve(path) });
+  });
+  it("may be an object, whose path is taken as it is", () => {
+    expect(parseTarget({ vmcore: "qemu:disk" })).toEqual({ kind: "vmcore", path: resolve("qemu:disk") });
+  });
+  it.each(["qemu:/run/vm1.qmp", "xen:vm1", { qemu: { qmp: "/run/vm1.qmp" } }, { xen: { domain: "vm1" } }])(
+    "%j is known, and not built yet",
+    (target) => {
+      expect(() => parseTarget(target as never)).toThrow(expect.objectContaining({ code: "KIND_UNSUPPORTED" }));
+    },
+  );
+  const wrong: unknown[] = [
+    ...["", "vmcore:", "file:/x", "vmcore:a\0b", 7, null, undefined, {}, { vmcore: 7 }, { vmcore: "" }, { disk: "x" }],
+    ...[{ vmcore: "x", qemu: {} }, { constructor: 1 }, []],
+  ];
+  it.each(wrong.map((target) => ({ target })))("$target is none", ({ target }) => {
+    const error = expect.objectContaining({ name: "TypeError", code: "ERR_INVALID_TARGET" });
+    expect(() => parseTarget(target as never)).toThrow(error);
+  });
+  it("that was meant as a file's name is told how to be written", () => {
+    expect(() => parseTarget("backup:today")).toThrow('"./backup:today"');
+  });
+});
