@@ -1,0 +1,33 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { guestSources } from "./cache.ts";
+import { run } from "./command.ts";
+import { type InitramfsFile, initramfs } from "./initramfs.ts";
+import type { KernelModule } from "./kernel-tree.ts";
+
+const common = ["guest.c", "network.c", "sockets.c"];
+const actors = ["actors.c", "segments.c", "processes.c", "threads.c", "namespaces.c", "datagrams.c", "connections.c"];
+const programs: Record<string, string[]> = {
+  init: ["init.c", ...common],
+  workload: ["workload.c", ...actors, ...common],
+  record: ["record.c", "guest.c"],
+  idle: ["idle.c"],
+};
+
+/** Compiles the guest's programs and packs them with the modules; returns the path of the initramfs. */
+export async function packGuest(modules: readonly KernelModule[], directory: string): Promise<string> {
+  const files: InitramfsFile[] = [];
+  await mkdir(directory, { recursive: true });
+  for (const [name, sources] of Object.entries(programs)) {
+    const output = join(directory, name);
+    const paths = sources.map((source) => join(guestSources, source));
+    await run("gcc", ["-static", "-O1", "-s", "-Wall", "-Wextra", "-Werror", "-o", output, ...paths]);
+    files.push({ path: name, content: await readFile(output), mode: 0o755 });
+  }
+  for (const { name, content } of modules) files.push({ path: `modules/${name}.ko`, content, mode: 0o644 });
+  const list = modules.map(({ name }) => `/modules/${name}.ko\n`).join("");
+  files.push({ path: "modules/list", content: Buffer.from(list), mode: 0o644 });
+  const path = join(directory, "initramfs");
+  await writeFile(path, initramfs(files));
+  return path;
+}

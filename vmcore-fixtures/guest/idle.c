@@ -1,0 +1,6 @@
+/* What is executed without any argument: the kernel shows its name as it was given to execve. */
+#include <unistd.h>
+
+int main(void) {
+  for (;;) pause();
+}

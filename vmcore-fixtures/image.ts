@@ -1,0 +1,70 @@
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { cacheDirectory, type Fixture, fixtureKey, openFixture, sourcesHash } from "./cache.ts";
+import { run } from "./command.ts";
+import { DebianSuite } from "./debian-packages.ts";
+import { packGuest } from "./guest-programs.ts";
+import { KernelTree } from "./kernel-tree.ts";
+import { bootAndFreeze } from "./qemu.ts";
+import { modulesOf, type Recipe } from "./recipes.ts";
+import { parseTranscript } from "./truth.ts";
+
+export interface BuildOptions {
+  force: boolean;
+  signal: AbortSignal;
+  log: (line: string) => void;
+}
+
+/** Builds one image, unless it is there; the directory gets its name only when everything is in it. */
+export async function buildImage(recipe: Recipe, { force, signal, log }: BuildOptions): Promise<Fixture> {
+  const root = cacheDirectory();
+  const suite = new DebianSuite(recipe.suite, join(root, ".apt", recipe.suite));
+  log(`${recipe.name}: asking ${recipe.suite} for its kernel`);
+  await suite.update();
+  const packages = await suite.kernelPackages(recipe.kernelPackage);
+  const sources = sourcesHash(recipe);
+  const directory = join(root, `${recipe.name}-${fixtureKey(sources, packages)}`);
+  const present = openFixture(directory);
+  if (present && !force) {
+    log(`${recipe.name}: present, ${directory}`);
+    return present;
+  }
+
+  const work = join(root, `.building-${recipe.name}-${process.pid}`);
+  await rm(work, { recursive: true, force: true });
+  await mkdir(join(work, "image"), { recursive: true });
+  try {
+    for (const kernelPackage of packages) {
+      log(`${recipe.name}: ${kernelPackage.name} ${kernelPackage.version}`);
+      await suite.unpack(kernelPackage, join(work, "kernel"));
+    }
+    signal.throwIfAborted();
+    const tree = await KernelTree.open(join(work, "kernel"));
+    const initramfs = await packGuest(await tree.modules(modulesOf(recipe)), join(work, "guest"));
+    log(`${recipe.name}: booting`);
+    const image = join(work, "image");
+    const frozen = await bootAndFreeze({ recipe, kernel: tree.kernel(), initramfs, directory: image, signal });
+    log(`${recipe.name}: frozen after ${frozen.bootSeconds.toFixed(1)} s`);
+    await writeFile(join(image, "transcript"), frozen.transcript);
+    const truth = parseTranscript(frozen.transcript);
+    await writeFile(join(image, "truth.json"), `${JSON.stringify(truth, null, 1)}\n`);
+    for (const dump of ["elf", "raw"] as const) {
+      const path = join(image, `memory.${dump}`);
+      if (recipe.dumps.includes(dump)) await run("fallocate", ["--dig-holes", path]);
+      else if (existsSync(path)) await rm(path);
+    }
+    const { name, memory, cpu, commandLine, vmcoreinfo } = recipe;
+    const { bootSeconds, freezeMilliseconds } = frozen;
+    const guest = { name, sources, release: truth.guest.release, packages, memory, cpu, commandLine, vmcoreinfo };
+    await writeFile(
+      join(image, "guest.json"),
+      `${JSON.stringify({ ...guest, bootSeconds, freezeMilliseconds }, null, 2)}\n`,
+    );
+    await rm(directory, { recursive: true, force: true });
+    await rename(image, directory);
+    return openFixture(directory) as Fixture;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,86 @@
+import type { Transcript } from "./transcript.ts";
+
+export interface ProcessTruth {
+  pid: number;
+  ppid: number;
+  comm: string;
+  /** Hexadecimal: a process may call itself what is no UTF-8. */
+  commBytes: string;
+  uid: number;
+  euid: number;
+  suid: number;
+  fsuid: number;
+  gid: number;
+  egid: number;
+  sgid: number;
+  fsgid: number;
+  /** As in /proc/PID/stat; `null` for the recorder, which was running when it asked and slept when it was frozen. */
+  state: string | null;
+  kernelThread: boolean;
+  threads: number;
+  /** Clock ticks (1/100 s) since boot. */
+  startTimeTicks: number;
+  session: number;
+  /** The audit session, as in /proc/PID/sessionid. */
+  sessionid: number;
+  loginuid: number;
+  /** `null` where the process has none any more: zombies, and processes whose main thread has exited. */
+  netns: number | null;
+  pidns: number | null;
+  nspid: number;
+}
+
+const kernelThreadFlag = 0x200000; // PF_KTHREAD of include/linux/sched.h
+
+/**
+ * The 15 bytes that lie in task_struct. /proc shows kernel threads with their full name (since Linux 5.17, commit
+ * d6986ce24fc0) and workqueue workers with what they work on (commit 6b59808bfe48).
+ */
+export function shortComm(comm: Buffer, kernelThread: boolean): Buffer {
+  if (!kernelThread) return comm;
+  const worker = /^kworker\/u?\d+:\d+[A-Z]*(?=[-+]|$)/.exec(comm.toString("latin1"))?.[0];
+  return comm.subarray(0, Math.min(15, worker?.length ?? 15));
+}
+
+function namespaceInode(transcript: Transcript, path: string): number | null {
+  const match = /\[(\d+)\]/.exec(transcript.links.get(path) ?? "");
+  return match ? Number(match[1]) : null;
+}
+
+function processTruth(transcript: Transcript, pid: number): ProcessTruth {
+  const file = (name: string) => transcript.files.get(`/proc/${pid}/${name}`) ?? Buffer.alloc(0);
+  const stat = file("stat").toString("latin1");
+  // The name may contain anything, parentheses and newlines too: what follows the last one is from the kernel.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const field = (number: number) => Number(fields[number - 3]); // numbered as in proc_pid_stat(5)
+  const status = file("status").toString("latin1");
+  const numbers = (name: string) =>
+    (new RegExp(`^${name}:\\t(.*)$`, "m").exec(status)?.[1] ?? "").trim().split(/\s+/).map(Number);
+  const [uid = -1, euid = -1, suid = -1, fsuid = -1] = numbers("Uid");
+  const [gid = -1, egid = -1, sgid = -1, fsgid = -1] = numbers("Gid");
+  const kernelThread = (field(9) & kernelThreadFlag) !== 0;
+  const comm = shortComm(file("comm").subarray(0, -1), kernelThread);
+  const isRecorder = comm.toString() === "record";
+  return {
+    pid,
+    ppid: field(4),
+    comm: comm.toString("utf8"),
+    commBytes: comm.toString("hex"),
+    ...{ uid, euid, suid, fsuid, gid, egid, sgid, fsgid },
+    state: isRecorder ? null : (fields[0] ?? ""),
+    kernelThread,
+    threads: numbers("Threads")[0] ?? -1,
+    startTimeTicks: field(22),
+    session: field(6),
+    sessionid: Number(file("sessionid").toString()),
+    loginuid: Number(file("loginuid").toString()),
+    netns: namespaceInode(transcript, `/proc/${pid}/ns/net`),
+    pidns: namespaceInode(transcript, `/proc/${pid}/ns/pid`),
+    nspid: numbers("NSpid").at(-1) ?? -1,
+  };
+}
+
+export function processTruths(transcript: Transcript): ProcessTruth[] {
+  const pids = [...transcript.files.keys()].flatMap((path) => /^\/proc\/(\d+)\/stat$/.exec(path)?.[1] ?? []);
+  return pids.map((pid) => processTruth(transcript, Number(pid)));
+}

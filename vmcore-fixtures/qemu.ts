@@ -1,0 +1,132 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { missingProgram } from "./command.ts";
+import { QmpConnection } from "./qmp.ts";
+import type { Recipe } from "./recipes.ts";
+
+export interface Boot {
+  recipe: Recipe;
+  kernel: string;
+  initramfs: string;
+  /** Where memory.raw, memory.elf and console.log go. */
+  directory: string;
+  signal: AbortSignal;
+}
+
+export interface Frozen {
+  transcript: Buffer;
+  /** From the start of QEMU to the last byte of the transcript, and from there to the stop. */
+  bootSeconds: number;
+  freezeMilliseconds: number;
+}
+
+const deadlineSeconds = 600;
+
+/** Resolves with the first connection: QEMU is the one that connects, so nothing has to be polled for. */
+function firstConnection(server: Server, path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    server.on("connection", resolve).on("error", reject).listen(path);
+  });
+}
+
+/** The guest's word, up to the line `end`. */
+function transcriptOf(socket: Socket): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    const end = Buffer.from("\nend\n");
+    socket.on("data", (bytes: Buffer) => {
+      chunks.push(bytes);
+      const tail = Buffer.concat(chunks.slice(-2));
+      if (tail.subarray(-end.length).equals(end)) resolve(Buffer.concat(chunks));
+    });
+    socket.on("close", () => reject(new Error("QEMU ended before the guest had told its truth")));
+  });
+}
+
+function argumentsFor({ recipe, kernel, initramfs, directory }: Boot, sockets: string): string[] {
+  const commandLine = `console=ttyS0 panic=-1 ${recipe.commandLine}`.trim();
+  return [
+    ..."-nodefaults -no-reboot -display none -accel tcg,thread=multi -smp 2 -nic none".split(" "),
+    ...["-M", `${recipe.machine},memory-backend=memory`, "-cpu", recipe.cpu, "-m", recipe.memory],
+    ...[
+      "-object",
+      `memory-backend-file,id=memory,size=${recipe.memory},mem-path=${join(directory, "memory.raw")},share=on`,
+    ],
+    ...["-kernel", kernel, "-initrd", initramfs, "-append", commandLine],
+    ...["-serial", `file:${join(directory, "console.log")}`],
+    ...["-chardev", `socket,id=truth,path=${join(sockets, "truth")}`],
+    ...["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=truth,nr=1"],
+    ...["-qmp", `unix:${join(sockets, "qmp")}`],
+    ...(recipe.vmcoreinfo ? ["-device", "vmcoreinfo"] : []),
+  ];
+}
+
+/** Rejects when the guest complains on its console, and never resolves. */
+function watchConsole(path: string, signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const timer = setInterval(async () => {
+      const text = existsSync(path) ? await readFile(path, "latin1") : "";
+      if (/fixture:|Kernel panic/.test(text)) reject(new Error(`The guest's console:\n${text.slice(-2000)}`));
+    }, 500);
+    signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  });
+}
+
+function ended(child: ChildProcess): Promise<never> {
+  let errors = "";
+  child.stderr?.on("data", (text: Buffer) => (errors += text));
+  return new Promise((_, reject) => {
+    child.on("error", () => reject(missingProgram("qemu-system-x86_64")));
+    child.on("close", (code, signal) => reject(new Error(`QEMU ended with ${signal ?? code}: ${errors.trim()}`)));
+  });
+}
+
+/** Boots the guest, waits for its truth, stops it at the last byte, and dumps its memory. */
+export async function bootAndFreeze(boot: Boot): Promise<Frozen> {
+  const sockets = await mkdtemp(join(tmpdir(), "xfilter-fixture-"));
+  const servers = [createServer(), createServer()] as const;
+  const done = new AbortController();
+  const truth = firstConnection(servers[0], join(sockets, "truth")).then(transcriptOf);
+  const control = firstConnection(servers[1], join(sockets, "qmp")).then((socket) => new QmpConnection(socket));
+  const started = performance.now();
+  const child = spawn("qemu-system-x86_64", argumentsFor(boot, sockets), { stdio: ["ignore", "ignore", "pipe"] });
+  const failures = [
+    ended(child),
+    watchConsole(join(boot.directory, "console.log"), done.signal),
+    new Promise<never>((_, reject) => {
+      const late = () => reject(new Error(`No truth from the guest after ${deadlineSeconds} s`));
+      const timer = setTimeout(late, deadlineSeconds * 1000);
+      done.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+      boot.signal.addEventListener("abort", () => reject(boot.signal.reason), { once: true });
+    }),
+  ];
+  try {
+    const freeze = async (): Promise<Frozen> => {
+      const qmp = await control;
+      await qmp.execute("qmp_capabilities");
+      const transcript = await truth;
+      const told = performance.now();
+      await qmp.execute("stop");
+      const stopped = performance.now();
+      if (boot.recipe.dumps.includes("elf"))
+        await qmp.execute("dump-guest-memory", {
+          paging: false,
+          protocol: `file:${join(boot.directory, "memory.elf")}`,
+        });
+      return { transcript, bootSeconds: (told - started) / 1000, freezeMilliseconds: stopped - told };
+    };
+    return await Promise.race([freeze(), ...failures]);
+  } finally {
+    done.abort();
+    const gone = new Promise((resolve) => child.once("close", resolve));
+    if (child.exitCode === null && child.signalCode === null && child.kill("SIGKILL")) await gone;
+    for (const server of servers) server.close();
+    for (const failure of failures) failure.catch(() => {});
+    truth.catch(() => {});
+    await rm(sockets, { recursive: true, force: true });
+  }
+}
