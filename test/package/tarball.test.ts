@@ -1,0 +1,99 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { unpack } from "../../vmcore-fixtures/unpack.ts";
+
+const root = join(import.meta.dirname, "../..");
+const consumer = mkdtempSync(join(tmpdir(), "xfilter-consumer-"));
+let files: string[];
+let image: string;
+
+function run(command: string, ...args: string[]): string {
+  return execFileSync(command, args, { cwd: consumer, encoding: "utf8" });
+}
+
+beforeAll(async () => {
+  ({ image } = await unpack());
+  const packed = execFileSync("npm", ["pack", "--json", "--pack-destination", consumer], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  const [tarball] = JSON.parse(packed) as { filename: string; files: { path: string }[] }[];
+  files = tarball!.files.map(({ path }) => path);
+  writeFileSync(join(consumer, "package.json"), '{ "name": "consumer", "private": true }\n');
+  run("npm", "install", "--prefer-offline", "--no-audit", "--no-fund", `./${tarball!.filename}`);
+});
+
+afterAll(() => rmSync(consumer, { recursive: true }));
+
+/** Attaches and prints the name of process 1. */
+const PROGRAM = `
+const guest = await introspect(process.argv[2]!);
+const snapshot = await guest.snapshot();
+console.log(snapshot.process(1)?.comm);
+await guest.close();
+`;
+const JAVASCRIPT = PROGRAM.replace("!", "");
+
+describe("the tarball", () => {
+  it("holds what runs, and nothing else", () => {
+    const kinds =
+      /^(dist\/.*\.(js|cjs|map|d\.ts|d\.cts)|prebuilds\/linux-x64\/.*\.node|binding\/load\.cjs|[A-Z]+(\.md)?|package\.json)$/;
+    expect(files.filter((path) => !kinds.test(path))).toEqual([]);
+    expect(files).toContain("prebuilds/linux-x64/xfilter-core.glibc.node");
+    expect(files).toContain("LICENSE");
+  });
+  it("works in an ES module", () => {
+    writeFileSync(join(consumer, "program.mjs"), `import { introspect } from "xfilter-core";${JAVASCRIPT}`);
+    expect(run("node", "program.mjs", image)).toMatch(/\S/);
+  });
+  it("works in a CommonJS module", () => {
+    const program = `const { introspect } = require("xfilter-core"); (async () => {${JAVASCRIPT}})();`;
+    writeFileSync(join(consumer, "program.cjs"), program);
+    expect(run("node", "program.cjs", image)).toMatch(/\S/);
+  });
+  it("gives both kinds of module one addon", () => {
+    const program = `
+      import { createRequire } from "node:module";
+      import { introspect } from "xfilter-core";
+      const guests = await Promise.all(
+        [introspect, createRequire(import.meta.url)("xfilter-core").introspect].map((attach) => attach(process.argv[2])),
+      );
+      console.log(guests.length);
+      await Promise.all(guests.map((guest) => guest.close()));`;
+    writeFileSync(join(consumer, "both.mjs"), program);
+    expect(run("node", "both.mjs", image)).toBe("2\n");
+  });
+  it.each(["mts", "cts"])("has types for a strict .%s file", (extension) => {
+    const typed = `
+      import { introspect, type Process, type Snapshot, XFilterError } from "xfilter-core";
+      async function main(): Promise<void> {
+        const guest = await introspect({ vmcore: process.argv[2]! }, { walkBudgetMs: 5000 });
+        const snapshot: Snapshot = await guest.snapshot();
+        const init: Process | undefined = snapshot.process(1);
+        const started: bigint | undefined = init?.startTime;
+        console.log(init?.comm, typeof started);
+        await guest.close();
+      }
+      main().catch((error: unknown) => {
+        if (error instanceof XFilterError && error.code === "SOURCE_NOT_FOUND") console.log(error.advice);
+        // @ts-expect-error codes are a closed list
+        if (error instanceof XFilterError && error.code === "NO_SUCH_CODE") return;
+        throw error;
+      });`;
+    writeFileSync(join(consumer, `typed.${extension}`), typed);
+    const types = ["--types", "node", "--typeRoots", join(root, "node_modules/@types")];
+    const strict = ["--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--module", "nodenext"];
+    run(join(root, "node_modules/.bin/tsc"), ...strict, ...types, "--skipLibCheck", "false", `typed.${extension}`);
+    expect(run("node", `typed.${extension.replace("ts", "js")}`, image)).toMatch(/\S+ bigint/);
+  });
+  it("has the command", () => {
+    expect(run("npx", "--no", "xfilter", "ps", image, "--json").split("\n").length).toBeGreaterThan(2);
+  });
+  it("runs no script when it is installed", () => {
+    const manifest = JSON.parse(readFileSync(join(consumer, "node_modules/xfilter-core/package.json"), "utf8"));
+    for (const hook of ["preinstall", "install", "postinstall"]) expect(manifest.scripts).not.toHaveProperty(hook);
+  });
+});
