@@ -1,0 +1,15 @@
+#include <napi.h>
+
+#include "node/environment.h"
+#include "node/guest.h"
+
+// lib/native.ts describes what this exports.
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  auto* environment = new xfilter::node::Environment(env);
+  environment->guestClass = Napi::Persistent(xfilter::node::Guest::define(env));
+  env.SetInstanceData(environment);
+  exports.Set("attach", Napi::Function::New<xfilter::node::attach>(env));
+  return exports;
+}
+
+NODE_API_MODULE(xfilter_core, init)

@@ -1,0 +1,166 @@
+#include "node/columns.h"
+
+#include <algorithm>
+#include <type_traits>
+
+namespace xfilter::node {
+namespace {
+
+template <class T>
+Napi::Value typedArray(Napi::Env env, const std::vector<T>& values) {
+  auto array = Napi::TypedArrayOf<T>::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+/// Fills an object, property by property.
+class ObjectBuilder {
+ public:
+  explicit ObjectBuilder(Napi::Env env) : env_(env), object_(Napi::Object::New(env)) {}
+
+  template <class T>
+  ObjectBuilder& set(const char* name, const T& value) {
+    if constexpr (std::is_same_v<T, uint64_t> || std::is_same_v<T, uint32_t>) {
+      object_.Set(name, Napi::Number::New(env_, static_cast<double>(value)));
+    } else {
+      object_.Set(name, value);
+    }
+    return *this;
+  }
+  template <class T>
+  ObjectBuilder& column(const char* name, const std::vector<T>& values) {
+    object_.Set(name, typedArray(env_, values));
+    return *this;
+  }
+
+  Napi::Object build() const { return object_; }
+
+ private:
+  Napi::Env env_;
+  Napi::Object object_;
+};
+
+template <class T, class Convert>
+Napi::Array array(Napi::Env env, const std::vector<T>& values, Convert convert) {
+  Napi::Array result = Napi::Array::New(env, values.size());
+  for (uint32_t i = 0; i < values.size(); ++i) result.Set(i, convert(values[i]));
+  return result;
+}
+
+Napi::Object processes(Napi::Env env, const Snapshot::Processes& columns) {
+  return ObjectBuilder(env)
+      .set("count", static_cast<uint32_t>(columns.pid.size()))
+      .column("task", columns.task)
+      .column("startTime", columns.startTime)
+      .column("pid", columns.pid)
+      .column("ppid", columns.ppid)
+      .column("uid", columns.uid)
+      .column("euid", columns.euid)
+      .column("suid", columns.suid)
+      .column("fsuid", columns.fsuid)
+      .column("gid", columns.gid)
+      .column("egid", columns.egid)
+      .column("sgid", columns.sgid)
+      .column("fsgid", columns.fsgid)
+      .column("loginuid", columns.loginuid)
+      .column("session", columns.session)
+      .column("sessionid", columns.sessionid)
+      .column("nspid", columns.nspid)
+      .column("netns", columns.netns)
+      .column("pidns", columns.pidns)
+      .column("threads", columns.threads)
+      .column("comm", columns.comm)
+      .column("cpu", columns.cpu)
+      .column("state", columns.state)
+      .column("flags", columns.flags)
+      .build();
+}
+
+Napi::Object sockets(Napi::Env env, const Snapshot::Sockets& columns) {
+  return ObjectBuilder(env)
+      .set("count", static_cast<uint32_t>(columns.sock.size()))
+      .column("sock", columns.sock)
+      .column("inode", columns.inode)
+      .column("uid", columns.uid)
+      .column("netns", columns.netns)
+      .column("boundInterface", columns.boundInterface)
+      .column("ownersEnd", columns.ownersEnd)
+      .column("localAddress", columns.localAddress)
+      .column("remoteAddress", columns.remoteAddress)
+      .column("localPort", columns.localPort)
+      .column("remotePort", columns.remotePort)
+      .column("protocol", columns.protocol)
+      .column("family", columns.family)
+      .column("state", columns.state)
+      .column("flags", columns.flags)
+      .build();
+}
+
+Napi::Object quality(Napi::Env env, const Quality& q) {
+  return ObjectBuilder(env)
+      .set("elapsedNs", q.elapsedNs)
+      .set("processes", q.processes)
+      .set("threads", q.threads)
+      .set("fdTables", q.fdTables)
+      .set("files", q.files)
+      .set("sockets", q.sockets)
+      .set("retries", q.retries)
+      .set("torn", q.torn)
+      .set("abandoned", q.abandoned)
+      .set("badPointers", q.badPointers)
+      .set("limited", q.limited)
+      .set("notes",
+           array(env, q.notes, [env](const std::string& note) { return Napi::String::New(env, note); }))
+      .build();
+}
+
+}  // namespace
+
+Napi::Value toJs(Napi::Env env, const Kernel& kernel, const PhysicalMemory& memory) {
+  uint64_t bytes = 0;
+  for (const MemoryRange& range : memory.ranges()) bytes += range.size;
+  const auto step = [env](const AttachStep& s) {
+    return ObjectBuilder(env)
+        .set("name", s.name)
+        .set("how", s.how)
+        .set("found", s.found)
+        .set("elapsedNs", s.elapsedNs)
+        .build();
+  };
+  const auto missing = [env](const Layout::MissingMember& m) {
+    return ObjectBuilder(env).set("member", m.member).set("costs", m.costs).build();
+  };
+  return ObjectBuilder(env)
+      .set("format", std::string(memory.format()))
+      .set("memoryBytes", Napi::BigInt::New(env, bytes))
+      .set("architecture", "x86_64")
+      .set("release", kernel.release)
+      .set("banner", kernel.banner)
+      .set("pagingLevels", static_cast<uint32_t>(kernel.space.levels()))
+      .set("kaslrOffset", Napi::BigInt::New(env, kernel.kaslrOffset))
+      .set("physBase", Napi::BigInt::New(env, kernel.physBase))
+      .set("buildId", kernel.buildId ? Napi::Value(Napi::String::New(env, *kernel.buildId)) : env.Null())
+      .set("typesFrom", kernel.typesFromGuest ? "guest" : "file")
+      .set("missing", array(env, kernel.layout.missing, missing))
+      .set("steps", array(env, kernel.steps, step))
+      .build();
+}
+
+Napi::Value toJs(Napi::Env env, const Snapshot& snapshot) {
+  return ObjectBuilder(env)
+      .set("processes", processes(env, snapshot.processes))
+      .set("sockets", sockets(env, snapshot.sockets))
+      .set("owners", ObjectBuilder(env)
+                         .set("count", static_cast<uint32_t>(snapshot.owners.fd.size()))
+                         .column("process", snapshot.owners.process)
+                         .column("fd", snapshot.owners.fd)
+                         .build())
+      .set("strings", ObjectBuilder(env)
+                          .column("bytes", snapshot.strings.bytes())
+                          .column("ends", snapshot.strings.ends())
+                          .build())
+      .set("quality", quality(env, snapshot.quality))
+      .build();
+}
+
+}  // namespace xfilter::node

@@ -1,0 +1,96 @@
+#include "node/guest.h"
+
+#include <chrono>
+
+#include "node/columns.h"
+#include "node/environment.h"
+#include "snapshot/snapshot.h"
+#include "walk/walk.h"
+
+namespace xfilter::node {
+namespace {
+
+using GuestPointer = std::shared_ptr<const AttachedGuest>;
+
+Result<GuestPointer> attachImage(const std::string& path, const KernelOptions& options,
+                                 const std::stop_token& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  auto image = Image::open(path);
+  if (!image) return tl::unexpected(image.error());
+  const auto opened = std::chrono::steady_clock::now() - start;
+
+  auto kernel = findKernel(**image, options, stop);
+  if (const auto intact = (*image)->intact(); !intact) return tl::unexpected(intact.error());
+  if (!kernel) return tl::unexpected(kernel.error());
+  const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(opened).count();
+  const auto ranges = (*image)->ranges().size();
+  kernel->steps.insert(
+      kernel->steps.begin(),
+      {"memory", std::string((*image)->format()) + " file, by its content",
+       std::to_string(ranges) + (ranges == 1 ? " range" : " ranges"), static_cast<uint64_t>(nanoseconds)});
+  return std::make_shared<const AttachedGuest>(AttachedGuest{std::move(*image), std::move(*kernel)});
+}
+
+Result<Snapshot> takeSnapshot(const AttachedGuest& guest, const WalkOptions& options,
+                              const std::stop_token& stop) {
+  auto result = xfilter::walk(guest.kernel, options, stop);
+  if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
+  if (!result) return tl::unexpected(result.error());
+  return makeSnapshot(std::move(*result));
+}
+
+}  // namespace
+
+Napi::Function Guest::define(Napi::Env env) {
+  return DefineClass(env, "NativeGuest",
+                     {InstanceAccessor<&Guest::kernel>("kernel"), InstanceMethod<&Guest::walk>("walk"),
+                      InstanceMethod<&Guest::close>("close")});
+}
+
+// The shared pointer travels to the constructor inside an External: JavaScript cannot make one.
+Napi::Value Guest::create(Napi::Env env, GuestPointer guest) {
+  return environment(env).guestClass.New({Napi::External<GuestPointer>::New(env, &guest)});
+}
+
+Guest::Guest(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Guest>(info) {
+  if (info.Length() != 1 || !info[0].IsExternal()) {
+    throw Napi::TypeError::New(info.Env(), "NativeGuest is made by attach()");
+  }
+  guest_ = std::move(*info[0].As<Napi::External<GuestPointer>>().Data());
+}
+
+Napi::Value Guest::kernel(const Napi::CallbackInfo& info) {
+  if (!guest_) return info.Env().Undefined();
+  return toJs(info.Env(), guest_->kernel, *guest_->memory);
+}
+
+Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!guest_) {
+    throw Napi::Error(
+        env, toJs(env, Error{"CLOSED", "The guest is closed.", "Attach to it again with introspect()."}));
+  }
+  const double budgetMs = info[0].As<Napi::Object>().Get("budgetMs").ToNumber();
+  const WalkOptions options{.budget = std::chrono::nanoseconds(static_cast<int64_t>(budgetMs * 1e6))};
+  return environment(env).jobs.start<Snapshot>(
+      env,
+      [guest = guest_, options](const std::stop_token& stop) { return takeSnapshot(*guest, options, stop); },
+      [](Napi::Env e, const Snapshot& snapshot) { return toJs(e, snapshot); });
+}
+
+void Guest::close(const Napi::CallbackInfo&) { guest_.reset(); }
+
+Napi::Value attach(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto given = info[0].As<Napi::Object>();
+  KernelOptions options;
+  if (const Napi::Value btf = given.Get("btf"); btf.IsString()) options.btf = btf.ToString().Utf8Value();
+  return environment(env).jobs.start<GuestPointer>(
+      env,
+      [path = given.Get("path").ToString().Utf8Value(), options](const std::stop_token& stop) {
+        return attachImage(path, options, stop);
+      },
+      [](Napi::Env e, GuestPointer guest) { return Guest::create(e, std::move(guest)); });
+}
+
+}  // namespace xfilter::node

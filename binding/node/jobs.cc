@@ -1,0 +1,97 @@
+#include "node/jobs.h"
+
+#include <algorithm>
+#include <exception>
+
+namespace xfilter::node {
+namespace {
+
+// Threads start when there is work that no idle one takes, and stay. Work beyond that many waits its turn.
+size_t maxThreads() { return std::max<size_t>(2, std::thread::hardware_concurrency()); }
+
+}  // namespace
+
+Napi::Value toJs(Napi::Env env, const Error& error) {
+  Napi::Error object = Napi::Error::New(env, error.message);
+  object.Set("code", error.code);
+  object.Set("advice", error.advice);
+  return object.Value();
+}
+
+Jobs::Jobs(Napi::Env env)
+    : wake_(Napi::ThreadSafeFunction::New(env, Napi::Function(), "xfilter-core jobs", 0, 1)) {
+  // Only a job that is under way keeps the process alive.
+  wake_.Unref(env);
+  // Hooks run last in, first out: this one stops the threads while `wake_`, made before, still exists.
+  env.AddCleanupHook([this] { shutDown(); });
+}
+
+Napi::Object Jobs::start(Napi::Env env, std::function<void(const std::stop_token&)> run,
+                         std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle) {
+  auto job = std::make_shared<Job>(
+      Job{++lastId_, std::move(run), std::move(settle), Napi::Promise::Deferred::New(env), {}});
+  if (pending_.empty()) wake_.Ref(env);
+  pending_.emplace(job->id, job);
+
+  Napi::Object handle = Napi::Object::New(env);
+  handle.Set("promise", job->deferred.Promise());
+  handle.Set("cancel", Napi::Function::New(env, [stop = job->stop](const Napi::CallbackInfo&) mutable {
+               stop.request_stop();
+             }));
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(job));
+    if (idle_ < queue_.size() && threads_.size() < maxThreads()) threads_.emplace_back([this] { work(); });
+  }
+  queued_.notify_one();
+  return handle;
+}
+
+void Jobs::work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    ++idle_;
+    queued_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+    --idle_;
+    if (closing_) return;
+    const std::shared_ptr<Job> job = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    try {
+      job->run(job->stop.get_token());
+    } catch (const std::exception&) {
+      job->failed = true;
+    }
+    // Its failure means that the environment is going away: nobody waits for the result any more.
+    wake_.NonBlockingCall([this, id = job->id](Napi::Env env, Napi::Function) { settle(env, id); });
+    lock.lock();
+  }
+}
+
+void Jobs::settle(Napi::Env env, uint64_t id) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  const std::shared_ptr<Job> job = std::move(found->second);
+  pending_.erase(found);
+  if (pending_.empty()) wake_.Unref(env);
+  if (job->failed) {
+    job->deferred.Reject(toJs(env, {"WALK_FAILED", "The memory of this process did not suffice.",
+                                    "Give the process more memory; the guest may claim more than it has."}));
+  } else {
+    job->settle(env, job->deferred);
+  }
+}
+
+void Jobs::shutDown() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+    queue_.clear();
+  }
+  for (auto& [id, job] : pending_) job->stop.request_stop();
+  queued_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  wake_.Abort();
+}
+
+}  // namespace xfilter::node
