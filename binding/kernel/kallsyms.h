@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -38,13 +40,46 @@ class Kallsyms {
   static Result<Kallsyms> load(KernelMemory& memory, const KallsymsTables& tables, const KnownSymbol& known);
 
   /// The address of each name, in one pass over the table; empty where the kernel has no such symbol. Where a
-  /// name occurs several times (function-local statics of one name), the first.
+  /// name occurs several times (statics of one name in several files), the first. Where it does not occur,
+  /// the first `name.NN` stands for it: the compiler numbers function-local statics ("inet_ehash_secret.5").
   std::vector<std::optional<VirtualAddress>> find(std::span<const std::string_view> names) const;
 
-  size_t size() const;
+  size_t size() const { return count_; }
 
   /// How the addresses are encoded: "base-relative", "base-relative per-CPU", "place-relative", "absolute".
   std::string_view encoding() const;
+
+ private:
+  enum class Lengths { kOneByte, kUleb128 };
+  enum class Encoding { kBaseRelative, kPerCpu, kPlaceRelative, kAbsolute };
+
+  /// What one byte of a compressed name stands for.
+  struct Token {
+    uint16_t offset = 0;  // in tokenText_
+    uint16_t length = 0;
+    uint32_t start = 0;  // the first four characters, the first one lowest; zero behind the end
+  };
+  class NameCopy;
+
+  Kallsyms() = default;
+  bool copyTokens(KernelMemory& memory, const KallsymsTables& tables);
+  static std::optional<size_t> measureNames(NameCopy& names, uint32_t count, Lengths lengths);
+  bool copyAddresses(KernelMemory& memory, const KallsymsTables& tables);
+  bool chooseEncoding(uint32_t symbol, VirtualAddress address);
+  std::vector<std::optional<uint32_t>> locate(std::span<const std::string_view> names) const;
+  std::string_view expand(std::span<const uint8_t> compressed, std::span<char> buffer) const;
+  VirtualAddress addressOf(uint32_t symbol, Encoding encoding) const;
+
+  uint32_t count_ = 0;
+  std::array<Token, 256> tokens_;
+  std::string tokenText_;
+  Lengths lengths_ = Lengths::kUleb128;
+  std::vector<uint8_t> names_;
+  Encoding encoding_ = Encoding::kBaseRelative;
+  std::vector<uint32_t> offsets_;
+  std::vector<uint64_t> addresses_;
+  std::optional<uint64_t> relativeBase_;
+  VirtualAddress place_;  // of offsets_[0] in the guest
 };
 
 }  // namespace xfilter
