@@ -107,7 +107,7 @@ export interface NativeSockets {
   family: Uint8Array;
   /** The kernel's TCP state number. */
   state: Uint8Array;
-  /** 1: owns IPv4 too, 2: MPTCP subflow, 4: the addresses are IPv4. */
+  /** 1: owns IPv4 too, 2: MPTCP subflow, 4: the local address is IPv4, 8: the remote one is. */
   flags: Uint8Array;
 }
 

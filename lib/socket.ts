@@ -89,7 +89,8 @@ const TCP_STATES = [
 const NO_UID = 0xffffffff;
 const DUAL_STACK = 1;
 const MPTCP_SUBFLOW = 2;
-const ADDRESSES_ARE_IPV4 = 4;
+const LOCAL_IS_IPV4 = 4;
+const REMOTE_IS_IPV4 = 8;
 
 /** @internal What a row of sockets needs to know of the rest of the snapshot. */
 export interface SocketTables {
@@ -114,9 +115,9 @@ export class SocketRow implements Socket {
   #flag(flag: number): boolean {
     return (this.#columns.flags[this.#row]! & flag) !== 0;
   }
-  #endpoint(addresses: Uint8Array, ports: Uint16Array): Endpoint {
+  #endpoint(addresses: Uint8Array, ports: Uint16Array, isIPv4: boolean): Endpoint {
     const bytes = addresses.subarray(16 * this.#row, 16 * this.#row + 16);
-    const address = this.#flag(ADDRESSES_ARE_IPV4) ? formatIPv4(bytes) : formatIPv6(bytes);
+    const address = isIPv4 ? formatIPv4(bytes) : formatIPv6(bytes);
     return { address, port: ports[this.#row]! };
   }
 
@@ -132,10 +133,10 @@ export class SocketRow implements Socket {
     return TCP_STATES[number - 1] ?? "UNKNOWN";
   }
   get local() {
-    return this.#endpoint(this.#columns.localAddress, this.#columns.localPort);
+    return this.#endpoint(this.#columns.localAddress, this.#columns.localPort, this.#flag(LOCAL_IS_IPV4));
   }
   get remote() {
-    return this.#endpoint(this.#columns.remoteAddress, this.#columns.remotePort);
+    return this.#endpoint(this.#columns.remoteAddress, this.#columns.remotePort, this.#flag(REMOTE_IS_IPV4));
   }
   get uid() {
     const uid = this.#columns.uid[this.#row]!;

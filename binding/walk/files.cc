@@ -10,6 +10,12 @@
 namespace xfilter {
 namespace {
 
+constexpr uint8_t kTcpClose = 7;
+
+// Until 6.4, and again in some later releases, an MPTCP socket has its first subflow from socket() on, before there
+// is anything that it could be the flow of; other releases make it at bind() or connect().
+bool isUnused(const Socket& subflow) { return subflow.state == kTcpClose && subflow.localPort == 0; }
+
 constexpr uint32_t kBitsPerWord = 64;
 // sysctl_nr_open cannot be set higher (fs/file.c).
 constexpr uint64_t kMaxDescriptors = uint64_t{1} << 31;
@@ -137,6 +143,7 @@ class FileWalk {
     Socket socket;
     const auto kind = readSock(walk_, sock, socket);
     if (kind == SockKind::kFlow) {
+      if (isSubflow && isUnused(socket)) return;
       socket.mptcp = isSubflow;
       held_.sockets.push_back(socket);
     } else if (kind == SockKind::kMptcp && !isSubflow) {

@@ -16,7 +16,7 @@ export interface SocketCells {
 }
 
 const PROCESS_DEFAULTS = { state: "S".charCodeAt(0), threads: 1, cpu: -1, loginuid: 0xffffffff, sessionid: 0xffffffff };
-const SOCKET_DEFAULTS = { family: 4, state: 7, flags: 4 };
+const SOCKET_DEFAULTS = { family: 4, state: 7, flags: 12 };
 
 /** The addon's columns for hand-made rows. */
 export function columns(processes: readonly ProcessCells[], sockets: readonly SocketCells[] = []): NativeSnapshot {

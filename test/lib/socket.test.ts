@@ -7,7 +7,8 @@ const PROCESSES = [
   { pid: 539, comm: "nc", columns: { uid: 1003 } },
 ];
 const [TCP, UDP, RAW] = [0, 1, 3];
-const [IPV4, DUAL_STACK, MPTCP] = [4, 1, 2];
+const [IPV4, DUAL_STACK, MPTCP] = [4 | 8, 1, 2];
+const LOCAL_IPV4 = 4;
 
 function socket(cells: SocketCells) {
   return new WalkedSnapshot(columns(PROCESSES, [cells])).sockets.at(0)!;
@@ -41,6 +42,11 @@ describe("a socket", () => {
     const mapped = socket({ local: [10, 0, 2, 15], columns: { family: 6, flags: IPV4 } });
     expect(mapped.family).toBe(6);
     expect(mapped.local.address).toBe("10.0.2.15");
+  });
+  it("listens on a mapped address with no IPv4 address on the other side", () => {
+    const listener = socket({ local: [127, 0, 0, 1], columns: { family: 6, flags: LOCAL_IPV4 } });
+    expect(listener.local.address).toBe("127.0.0.1");
+    expect(listener.remote.address).toBe("::");
   });
   it("has IPv6 addresses in RFC 5952's form", () => {
     const loopback = [...Array<number>(15).fill(0), 1];
