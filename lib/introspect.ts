@@ -44,7 +44,11 @@ export async function introspect(target: string | Target, options: IntrospectOpt
   signal?.throwIfAborted();
   const attach: NativeAttachOptions = btf === undefined ? { path, access } : { path, access, btf };
   const addon = loadNative();
-  const native = await runJob(() => addon.attach(attach), signal);
+  const native = await runJob(
+    () => addon.attach(attach),
+    signal,
+    (guest) => guest.close(),
+  );
   return new AttachedGuest(native, walkBudgetMs);
 }
 

@@ -151,20 +151,29 @@ export function loadNative(): Native {
 /**
  * Starts a job of the addon and waits for it; an abort cancels it.
  * Rejects with `signal.reason` when aborted, with XFilterError when the job fails.
+ *
+ * @param discard - lets go of a result that came although the signal was aborted
  */
-export async function runJob<T>(start: () => NativeJob<T>, signal: AbortSignal | undefined): Promise<T> {
+export async function runJob<T>(
+  start: () => NativeJob<T>,
+  signal: AbortSignal | undefined,
+  discard: (result: T) => void = () => {},
+): Promise<T> {
   signal?.throwIfAborted();
   let cancel = () => {};
   try {
     const job = start();
     cancel = () => job.cancel();
     signal?.addEventListener("abort", cancel, { once: true });
-    return await job.promise;
+    const result = await job.promise;
+    // A job that was nearly done ends well in spite of cancel().
+    if (!signal?.aborted) return result;
+    discard(result);
   } catch (cause) {
     const error = toXFilterError(cause);
-    if (error.code === "ABORTED") signal?.throwIfAborted();
-    throw error;
+    if (error.code !== "ABORTED" || !signal?.aborted) throw error;
   } finally {
     signal?.removeEventListener("abort", cancel);
   }
+  throw signal.reason;
 }

@@ -47,9 +47,9 @@ export interface Process {
   readonly startTime: bigint;
   /** Pid in the process's own pid namespace. */
   readonly nspid: number | null;
-  /** Inode number of the network namespace; null when it has none any more (a zombie) or it is unknown. */
+  /** Inode number of the network namespace; null for a zombie, which has none any more, or when it is unknown. */
   readonly netns: number | null;
-  /** Inode number of the pid namespace; null when it has none any more or it is unknown. */
+  /** Inode number of the pid namespace; null when it is unknown. */
   readonly pidns: number | null;
   /** CPU that it runs on; null: it does not run. */
   readonly cpu: number | null;

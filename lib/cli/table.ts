@@ -5,12 +5,12 @@ export interface Column {
   readonly title: string;
   /** Numbers stand right. Default: left. */
   readonly align?: "left" | "right";
-  /** May be cut when the terminal is too narrow. */
+  /** May be cut when the terminal is too narrow; the last flexible column first. */
   readonly flexible?: boolean;
 }
 
 const GAP = "  ";
-const MIN_FLEXIBLE = 8;
+const MIN_FLEXIBLE = 12;
 
 /**
  * Lines of a table, the header first. Cells are printable text already.
@@ -31,15 +31,14 @@ export function formatTable(
   });
 }
 
-/** Takes what is too much from the widest flexible column, again and again. */
+/** Takes what is too much from the flexible columns, the last one first. */
 function fit(columns: readonly Column[], widths: number[], width: number): void {
   let excess = widths.reduce((sum, each) => sum + each + GAP.length, -GAP.length) - width;
-  while (excess > 0) {
-    const candidates = widths.map((each, i) => (columns[i]!.flexible && each > MIN_FLEXIBLE ? each : 0));
-    const widest = Math.max(...candidates);
-    if (widest === 0) return;
-    widths[candidates.indexOf(widest)]!--;
-    excess--;
+  for (let i = columns.length - 1; i >= 0 && excess > 0; i--) {
+    if (!columns[i]!.flexible) continue;
+    const taken = Math.min(excess, Math.max(0, widths[i]! - MIN_FLEXIBLE));
+    widths[i]! -= taken;
+    excess -= taken;
   }
 }
 

@@ -21,8 +21,20 @@ describe("a table", () => {
     expect(lines.map((line) => stringWidth(line))).toEqual([20, 20, 20]);
   });
   it("cuts only what may be cut to fit the terminal", () => {
-    const lines = formatTable(COLUMNS, [["1234", "a very long command name", "S"]], 20);
-    expect(lines).toEqual([" PID  COMMAND      S", "1234  a very lon…  S"]);
+    const lines = formatTable(COLUMNS, [["1234", "a very long command name", "S"]], 24);
+    expect(lines).toEqual([" PID  COMMAND          S", "1234  a very long co…  S"]);
+  });
+  it("cuts the last of several columns first", () => {
+    const columns = [
+      { title: "A", flexible: true },
+      { title: "B", flexible: true },
+    ];
+    expect(formatTable(columns, [["a".repeat(20), "b".repeat(20)]], 36)[1]).toBe(
+      `${"a".repeat(20)}  ${"b".repeat(13)}…`,
+    );
+    expect(formatTable(columns, [["a".repeat(20), "b".repeat(20)]], 30)[1]).toBe(
+      `${"a".repeat(15)}…  ${"b".repeat(11)}…`,
+    );
   });
   it("never is wider than the terminal", () => {
     const lines = formatTable(COLUMNS, [["1234567890", "日本語日本語日本語", "S"]], 15);

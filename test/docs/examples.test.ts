@@ -17,8 +17,10 @@ interface Example {
   readonly text: string;
 }
 
-const documents = ["README.md", ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)].filter((name) =>
-  name.endsWith(".md"),
+const documents = [root, join(root, "docs")].flatMap((within) =>
+  readdirSync(within)
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => relative(root, join(within, name))),
 );
 const examples = documents.flatMap(examplesIn);
 

@@ -45,6 +45,21 @@ describe("a job of the addon", () => {
     await expect(result).rejects.toBe(reason);
     expect(running.cancelled).toBe(1);
   });
+  it("that ends well in spite of an abort has its result discarded", async () => {
+    const running = { ...job(), cancel() {} };
+    const abort = new AbortController();
+    const discarded: string[] = [];
+    const result = runJob(
+      () => running,
+      abort.signal,
+      (value) => discarded.push(value),
+    );
+    const reason = new Error("enough");
+    abort.abort(reason);
+    running.resolve("done");
+    await expect(result).rejects.toBe(reason);
+    expect(discarded).toEqual(["done"]);
+  });
   it("is left alone by a signal that comes after its end", async () => {
     const running = job();
     const abort = new AbortController();
