@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDirectory, type Fixture, fixtureKey, openFixture, sourcesHash } from "./cache.ts";
 import { run } from "./command.ts";
@@ -8,12 +8,19 @@ import { packGuest } from "./guest-programs.ts";
 import { KernelTree } from "./kernel-tree.ts";
 import { bootAndFreeze } from "./qemu.ts";
 import { modulesOf, type Recipe } from "./recipes.ts";
-import { parseTranscript } from "./truth.ts";
+import { parseTranscript, type Truth } from "./truth.ts";
 
 export interface BuildOptions {
   force: boolean;
   signal: AbortSignal;
   log: (line: string) => void;
+}
+
+/** Makes truth.json of the transcript beside it. */
+export async function deriveTruth(directory: string): Promise<Truth> {
+  const truth = parseTranscript(await readFile(join(directory, "transcript")));
+  await writeFile(join(directory, "truth.json"), `${JSON.stringify(truth, null, 1)}\n`);
+  return truth;
 }
 
 /** Builds one image, unless it is there; the directory gets its name only when everything is in it. */
@@ -47,8 +54,7 @@ export async function buildImage(recipe: Recipe, { force, signal, log }: BuildOp
     const frozen = await bootAndFreeze({ recipe, kernel: tree.kernel(), initramfs, directory: image, signal });
     log(`${recipe.name}: frozen after ${frozen.bootSeconds.toFixed(1)} s`);
     await writeFile(join(image, "transcript"), frozen.transcript);
-    const truth = parseTranscript(frozen.transcript);
-    await writeFile(join(image, "truth.json"), `${JSON.stringify(truth, null, 1)}\n`);
+    const truth = await deriveTruth(image);
     for (const dump of ["elf", "raw"] as const) {
       const path = join(image, `memory.${dump}`);
       if (recipe.dumps.includes(dump)) await run("fallocate", ["--dig-holes", path]);

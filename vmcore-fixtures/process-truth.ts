@@ -24,7 +24,7 @@ export interface ProcessTruth {
   /** The audit session, as in /proc/PID/sessionid. */
   sessionid: number;
   loginuid: number;
-  /** `null` where the process has none any more: zombies, and processes whose main thread has exited. */
+  /** Of its main thread, or where that has exited, of another. `null` for zombies: they have none any more. */
   netns: number | null;
   pidns: number | null;
   nspid: number;
@@ -42,12 +42,22 @@ export function shortComm(comm: Buffer, kernelThread: boolean): Buffer {
   return comm.subarray(0, Math.min(15, worker?.length ?? 15));
 }
 
-function namespaceInode(transcript: Transcript, path: string): number | null {
-  const match = /\[(\d+)\]/.exec(transcript.links.get(path) ?? "");
+function namespaceInode(target: string | undefined): number | null {
+  const match = /\[(\d+)\]/.exec(target ?? "");
   return match ? Number(match[1]) : null;
 }
 
-function processTruth(transcript: Transcript, pid: number): ProcessTruth {
+/** The first that /proc/PID/task names: the main thread's, as long as that lives. */
+function networksByProcess(transcript: Transcript): Map<number, number | null> {
+  const networks = new Map<number, number | null>();
+  for (const [path, target] of transcript.links) {
+    const pid = Number(/^\/proc\/(\d+)\/task\/\d+\/ns\/net$/.exec(path)?.[1]);
+    if (pid && !networks.has(pid)) networks.set(pid, namespaceInode(target));
+  }
+  return networks;
+}
+
+function processTruth(transcript: Transcript, pid: number, netns: number | null): ProcessTruth {
   const file = (name: string) => transcript.files.get(`/proc/${pid}/${name}`) ?? Buffer.alloc(0);
   const stat = file("stat").toString("latin1");
   // The name may contain anything, parentheses and newlines too: what follows the last one is from the kernel.
@@ -74,13 +84,14 @@ function processTruth(transcript: Transcript, pid: number): ProcessTruth {
     session: field(6),
     sessionid: Number(file("sessionid").toString()),
     loginuid: Number(file("loginuid").toString()),
-    netns: namespaceInode(transcript, `/proc/${pid}/ns/net`),
-    pidns: namespaceInode(transcript, `/proc/${pid}/ns/pid`),
+    netns,
+    pidns: namespaceInode(transcript.links.get(`/proc/${pid}/ns/pid`)),
     nspid: numbers("NSpid").at(-1) ?? -1,
   };
 }
 
 export function processTruths(transcript: Transcript): ProcessTruth[] {
   const pids = [...transcript.files.keys()].flatMap((path) => /^\/proc\/(\d+)\/stat$/.exec(path)?.[1] ?? []);
-  return pids.map((pid) => processTruth(transcript, Number(pid)));
+  const networks = networksByProcess(transcript);
+  return pids.map(Number).map((pid) => processTruth(transcript, pid, networks.get(pid) ?? null));
 }

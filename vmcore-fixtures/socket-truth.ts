@@ -14,7 +14,7 @@ export interface SocketTruth {
   inode: number;
   netns: number;
   boundInterface: number | null;
-  /** An IPv6 socket that is not IPV6_V6ONLY. */
+  /** An IPv6 socket that receives IPv4 too: see `receivesBoth`. */
   dualStack: boolean | null;
   mptcp: boolean | null;
   owners: { pid: number; fd: number }[];
@@ -61,8 +61,14 @@ class Answers {
     return names[this.number("protocol")] ?? null;
   }
 
-  get dualStack(): boolean {
-    return this.family === 6 && this.number("v6only") === 0;
+  /**
+   * What comes to an IPv6 wildcard socket that waits for anybody may be IPv4, unless it is IPV6_V6ONLY. Raw and ping
+   * sockets are of one family.
+   */
+  receivesBoth(protocol: Protocol, state: string, local: Endpoint): boolean {
+    const waits = protocol === "tcp" ? state === "LISTEN" : protocol.startsWith("udp") && state === "UNCONN";
+    const wildcard = local.address === "::" && local.port !== 0;
+    return this.family === 6 && waits && wildcard && this.number("v6only") === 0;
   }
 }
 
@@ -93,7 +99,7 @@ function crossCheck(row: ProcNetRow, answers: Answers): void {
 
 /** A socket that no table lists: unbound, bound but not listening, reset. It has never had a peer, or has lost it. */
 function unlisted(inode: number, answers: Answers): Omit<SocketTruth, "owners"> | null {
-  const { protocol, family, dualStack } = answers;
+  const { protocol, family } = answers;
   if (protocol === null || family === null || answers.mptcp) return null;
   const local = answers.endpoint("local");
   const state = stateName(protocol, protocol === "tcp" ? answers.number("state") : 7);
@@ -101,7 +107,8 @@ function unlisted(inode: number, answers: Answers): Omit<SocketTruth, "owners"> 
   if (!local || remote || !(state === "CLOSE" || state === "UNCONN"))
     throw new Error(`Socket ${inode} (${protocol}, ${state}) is in no table of /proc/net`);
   return {
-    ...{ protocol, family, state, local, remote, inode, dualStack },
+    ...{ protocol, family, state, local, remote, inode },
+    dualStack: answers.receivesBoth(protocol, state, local),
     uid: answers.number("uid"),
     netns: answers.number("netns"),
     boundInterface: answers.number("interface"),
@@ -140,7 +147,7 @@ export function socketTruths(transcript: Transcript): { sockets: SocketTruth[]; 
       sockets.push({
         ...row,
         boundInterface: answers ? answers.number("interface") : null,
-        dualStack: row.family === 4 ? false : (answers?.dualStack ?? null),
+        dualStack: row.family === 4 ? false : (answers?.receivesBoth(row.protocol, row.state, row.local) ?? null),
         mptcp: answers?.mptcp ?? null,
         owners,
       });

@@ -76,7 +76,7 @@ static ssize_t link_target(const char *path, char *target, size_t size) {
 }
 
 static void link_of(const char *directory, const char *name) {
-  char path[300], target[256];
+  char path[400], target[256];
   snprintf(path, sizeof path, "%s/%s", directory, name);
   if (link_target(path, target, sizeof target) != -1) fprintf(out, "link %s %s\n", path, target);
 }
@@ -195,17 +195,21 @@ static void process(int pid) {
   struct dirent *entry;
   snprintf(path, sizeof path, "/proc/%d", pid);
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) file_of(path, files[i]);
-  link_of(path, "ns/net");
   link_of(path, "ns/pid");
   snprintf(path, sizeof path, "/proc/%d/ns/net", pid);
   int network_fd = open(path, O_RDONLY | O_CLOEXEC);
   if (network_fd != -1) keep_network(network_fd);
 
   int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-  snprintf(path, sizeof path, "/proc/%d/task", pid);
-  DIR *directory = opendir(path);
-  while (directory && (entry = readdir(directory)))
-    if (isdigit(entry->d_name[0])) descriptors(pidfd, pid, entry->d_name);
+  char path_of_threads[64];
+  snprintf(path_of_threads, sizeof path_of_threads, "/proc/%d/task", pid);
+  DIR *directory = opendir(path_of_threads);
+  while (directory && (entry = readdir(directory))) {
+    if (!isdigit(entry->d_name[0])) continue;
+    descriptors(pidfd, pid, entry->d_name);
+    snprintf(path, sizeof path, "/proc/%d/task/%s", pid, entry->d_name);
+    link_of(path, "ns/net"); /* a main thread that has exited has none any more, the others do */
+  }
   if (directory) closedir(directory);
   if (pidfd != -1) close(pidfd);
 }
