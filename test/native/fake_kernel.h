@@ -1,0 +1,262 @@
+#pragma once
+
+#include <initializer_list>
+#include <string_view>
+
+#include "fake_memory.h"
+#include "kernel/kernel.h"
+
+namespace xfilter::test {
+
+/// A guest with the few kernel structures that a walk reads, laid out as a test wants them. Every structure
+/// is 256 bytes apart; members lie where `layout()` says.
+///
+///     FakeKernel kernel;
+///     const auto task = kernel.addProcess({.pid = 10, .comm = "nc"});
+///     kernel.open(task, 3, kernel.addSocket({.localPort = 22}));
+///     const auto result = walk(kernel.kernel(), {}, {});
+class FakeKernel {
+ public:
+  struct ProcessSpec {
+    uint32_t pid = 1;
+    std::string_view comm = "init";
+    uint32_t uid = 0;
+    VirtualAddress files{};  // another process's table, to share it
+    uint32_t maxFds = 64;
+    uint32_t pidLevel = 0;
+  };
+  struct SocketSpec {
+    uint16_t type = 1;      // SOCK_STREAM
+    uint16_t protocol = 6;  // TCP
+    uint16_t family = 2;    // AF_INET
+    uint8_t state = 1;      // ESTABLISHED
+    uint16_t localPort = 22;
+    uint32_t uid = 0;
+    uint32_t inode = 100;
+  };
+  /// A process, by the addresses that tests break things at.
+  struct Process {
+    VirtualAddress task, signal, files, fdtable, slots, bits;
+  };
+  struct File {
+    VirtualAddress file, socket, sock;
+  };
+
+  static constexpr uint32_t kNetInum = 4026531840;
+  static constexpr uint32_t kPidInum = 4026531836;
+
+  FakeKernel() {
+    initTask_ = allocate();
+    link(initTask_ + kTasks, initTask_ + kTasks, initTask_ + kTasks);
+    net_ = allocate();
+    guest.write(net_, kNetInum);
+    pidNamespace_ = allocate();
+    guest.write(pidNamespace_, kPidInum);
+    nsproxy_ = allocate();
+    guest.write(nsproxy_, net_);
+  }
+
+  Process addProcess(const ProcessSpec& spec) {
+    Process p{.task = allocate(), .signal = allocate()};
+    guest.write(p.task + kPid, spec.pid);
+    guest.write(p.task + kTgid, spec.pid);
+    guest.map(p.task + kComm, bytesOf(spec.comm));
+    guest.write(p.task + kRealParent, initTask_);
+    const VirtualAddress cred = allocate();
+    for (uint64_t i = 0; i < 8; ++i) guest.write(cred + i * 4, spec.uid);
+    guest.write(p.task + kRealCred, cred);
+    guest.write(p.task + kNsproxy, nsproxy_);
+    const VirtualAddress pid = allocate();
+    guest.write(pid, spec.pidLevel);
+    guest.write(pid + 16, spec.pid);
+    guest.write(pid + 24, pidNamespace_);
+    guest.write(p.task + kThreadPid, pid);
+    guest.write(p.task + kSignal, p.signal);
+    guest.write(p.signal + kNrThreads, uint32_t{1});
+    guest.write(p.signal + kPids + 3 * 8, pid);
+    link(p.signal + kThreadHead, p.task + kThreadNode, p.task + kThreadNode);
+    link(p.task + kThreadNode, p.signal + kThreadHead, p.signal + kThreadHead);
+    if (spec.files) {
+      p.files = spec.files;
+    } else {
+      addTable(p, spec.maxFds);
+    }
+    guest.write(p.task + kFiles, p.files);
+    append(initTask_ + kTasks, p.task + kTasks);
+    return p;
+  }
+
+  /// A further thread of a process, with the process's table or, given one, its own.
+  VirtualAddress addThread(const Process& process, VirtualAddress files) {
+    const VirtualAddress thread = allocate();
+    guest.write(thread + kFiles, files);
+    guest.write(thread + kNsproxy, nsproxy_);
+    append(process.signal + kThreadHead, thread + kThreadNode);
+    return thread;
+  }
+
+  /// An empty fd table of `maxFds` descriptors.
+  void addTable(Process& p, uint32_t maxFds) {
+    p.files = allocate();
+    p.fdtable = allocate();
+    p.slots = allocate(maxFds * 8);
+    p.bits = allocate((maxFds + 63) / 64 * 8);
+    guest.write(p.files, p.fdtable);
+    guest.write(p.fdtable, maxFds);
+    guest.write(p.fdtable + 8, p.slots);
+    guest.write(p.fdtable + 16, p.bits);
+  }
+
+  /// A socket with its file; `sock` makes the file lead to another sock than one of its own.
+  File addSocket(const SocketSpec& spec) {
+    File f{allocate(), allocate(), allocate()};
+    guest.write(f.file, kSocketFileOps);
+    guest.write(f.file + 8, f.socket);
+    guest.write(f.socket, f.file);
+    guest.write(f.socket + 8, f.sock);
+    guest.write(f.socket + kInode, uint64_t{spec.inode});
+    guest.write(f.sock + kSkSocket, f.socket);
+    guest.write(f.sock + kSkFamily, spec.family);
+    guest.write(f.sock + kSkState, spec.state);
+    guest.write(f.sock + kSkType, spec.type);
+    guest.write(f.sock + kSkProtocol, spec.protocol);
+    guest.write(f.sock + kSkSport, __builtin_bswap16(spec.localPort));
+    guest.write(f.sock + kSkNum, spec.localPort);
+    guest.write(f.sock + kSkUid, spec.uid);
+    guest.write(f.sock + kSkNet, net_);
+    return f;
+  }
+
+  void open(const Process& process, uint32_t fd, const File& file) {
+    setBit(process, fd);
+    guest.write(process.slots + fd * 8, file.file);
+  }
+  void setBit(const Process& process, uint32_t fd) {
+    const VirtualAddress word = process.bits + fd / 64 * 8;
+    uint64_t bits = 0;
+    std::memcpy(&bits, guest.at(word).data(), sizeof bits);
+    guest.write(word, bits | uint64_t{1} << (fd % 64));
+  }
+
+  /// Makes `subflow` a subflow of the MPTCP socket `mptcp`.
+  void addSubflow(const File& mptcp, const File& subflow) {
+    const VirtualAddress head = mptcp.sock + kConnList;
+    uint64_t next = 0;
+    std::memcpy(&next, guest.at(head).data(), sizeof next);
+    if (next == 0) {
+      link(head, head, head);
+      guest.write(mptcp.sock + kFirst, subflow.sock);
+    }
+    const VirtualAddress context = allocate();
+    guest.write(context + 16, subflow.sock);
+    append(head, context);
+  }
+
+  void setLocalAddress6(const File& file, std::string_view bytes) {
+    guest.map(file.sock + kSkV6Local, bytesOf(bytes));
+  }
+  void setIpv6Only(const File& file) { guest.write(file.sock + kSkIpv6Only, uint8_t{1 << 5}); }
+
+  Kernel kernel() const {
+    return {
+        .space = guest.space(), .layout = layout(), .initTask = initTask_, .socketFileOps = kSocketFileOps};
+  }
+
+  VirtualAddress initTask() const { return initTask_; }
+
+  void link(VirtualAddress node, VirtualAddress next, VirtualAddress previous) {
+    guest.write(node, next);
+    guest.write(node + 8, previous);
+  }
+
+  static constexpr uint64_t kTasks = 0, kThreadNode = 16;
+
+  FakeGuest guest;
+
+ private:
+  static constexpr VirtualAddress kHeap{0xffff'8880'0000'0000};
+  static constexpr VirtualAddress kSocketFileOps{0xffff'ffff'8200'0000};
+
+  // struct task_struct
+  static constexpr uint64_t kPid = 32, kTgid = 36, kFlags = 40, kExitState = 44, kState = 48, kComm = 52,
+                            kRealParent = 72, kRealCred = 80, kSignal = 88, kFiles = 96, kNsproxy = 104,
+                            kThreadPid = 112;
+  // struct signal_struct
+  static constexpr uint64_t kThreadHead = 0, kNrThreads = 16, kPids = 24;
+  // struct socket_alloc
+  static constexpr uint64_t kInode = 64;
+  // struct sock
+  static constexpr uint64_t kSkDaddr = 0, kSkRcvSaddr = 4, kSkDport = 8, kSkNum = 10, kSkSport = 12,
+                            kSkFamily = 14, kSkState = 16, kSkIpv6Only = 17, kSkType = 18, kSkProtocol = 20,
+                            kSkUid = 24, kSkNet = 32, kSkSocket = 40, kSkV6Remote = 48, kSkV6Local = 64,
+                            kConnList = 80, kFirst = 96;
+
+  static Layout layout() {
+    const auto field = [](uint64_t offset, uint32_t size) {
+      return BtfField{.offset = static_cast<uint32_t>(offset), .size = size};
+    };
+    Layout l;
+    l.list_head = {field(0, 8), field(8, 8)};
+    l.task_struct.tasks = field(kTasks, 16);
+    l.task_struct.thread_node = field(kThreadNode, 16);
+    l.task_struct.pid = field(kPid, 4);
+    l.task_struct.tgid = field(kTgid, 4);
+    l.task_struct.flags = field(kFlags, 4);
+    l.task_struct.exit_state = field(kExitState, 4);
+    l.task_struct.state = field(kState, 4);
+    l.task_struct.comm = field(kComm, 16);
+    l.task_struct.real_parent = field(kRealParent, 8);
+    l.task_struct.real_cred = field(kRealCred, 8);
+    l.task_struct.signal = field(kSignal, 8);
+    l.task_struct.files = field(kFiles, 8);
+    l.task_struct.nsproxy = field(kNsproxy, 8);
+    l.task_struct.thread_pid = field(kThreadPid, 8);
+    l.signal_struct = {field(kThreadHead, 16), field(kNrThreads, 4), field(kPids, 32), 3};
+    l.cred = {field(0, 4),  field(4, 4),  field(8, 4),  field(12, 4),
+              field(16, 4), field(20, 4), field(24, 4), field(28, 4)};
+    l.pid = {field(0, 4), field(16, 16), field(0, 4), field(8, 8), 16};
+    l.nsproxy.net_ns = field(0, 8);
+    l.ns_common = {field(0, 4), field(0, 4)};
+    l.files_struct.fdt = field(0, 8);
+    l.fdtable = {field(0, 4), field(8, 8), field(16, 8)};
+    l.file = {field(0, 8), field(8, 8)};
+    l.socket = {field(0, 8), field(8, 8), field(kInode, 8), field(0, 16)};
+    l.sock.family = field(kSkFamily, 2);
+    l.sock.state = field(kSkState, 1);
+    l.sock.daddr = field(kSkDaddr, 4);
+    l.sock.rcv_saddr = field(kSkRcvSaddr, 4);
+    l.sock.num = field(kSkNum, 2);
+    l.sock.net = field(kSkNet, 8);
+    l.sock.v6_daddr = field(kSkV6Remote, 16);
+    l.sock.v6_rcv_saddr = field(kSkV6Local, 16);
+    l.sock.ipv6only = BtfField{.offset = kSkIpv6Only, .size = 1, .bitShift = 5, .bits = 1};
+    l.sock.type = field(kSkType, 2);
+    l.sock.protocol = field(kSkProtocol, 2);
+    l.sock.socket = field(kSkSocket, 8);
+    l.sock.uid = field(kSkUid, 4);
+    l.inet_sock = {field(kSkSport, 2), field(kSkDport, 2)};
+    l.mptcp = Layout::Mptcp{field(kConnList, 16), field(kFirst, 8), field(0, 16), field(16, 8)};
+    return l;
+  }
+
+  VirtualAddress allocate(uint64_t size = 256) {
+    const VirtualAddress address = kHeap + used_;
+    used_ += (size + 255) & ~uint64_t{255};
+    guest.reserve(address, size);
+    return address;
+  }
+
+  // list_add_tail
+  void append(VirtualAddress head, VirtualAddress node) {
+    VirtualAddress last;
+    std::memcpy(&last, guest.at(head + 8).data(), sizeof last);
+    link(node, head, last);
+    guest.write(last, node);
+    guest.write(head + 8, node);
+  }
+
+  uint64_t used_ = 0;
+  VirtualAddress initTask_, net_, pidNamespace_, nsproxy_;
+};
+
+}  // namespace xfilter::test
