@@ -35,7 +35,8 @@ namespace {
 
 constexpr uint32_t kMaxSymbols = 4U << 20;           // distributions' kernels have 80,000 to 250,000
 constexpr size_t kMaxNamesBytes = size_t{64} << 20;  // those need 1 to 4 MB
-constexpr size_t kMaxNameLength = 511;               // KSYM_NAME_LEN - 1, since 6.1; 127 before
+constexpr size_t kUsualRecord = 16;
+constexpr size_t kMaxNameLength = 511;  // KSYM_NAME_LEN - 1, since 6.1; 127 before
 constexpr size_t kTokenCount = 256;
 constexpr const char* kAdvice =
     "If the guest's kernel is built with CONFIG_KALLSYMS, please report it; otherwise give its types and "
@@ -47,10 +48,21 @@ bool isNumberSuffix(std::string_view suffix) {
          std::all_of(suffix.begin(), suffix.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// The first two characters of a name as a number: a filter that most symbols fail.
-uint16_t startOf(std::string_view name) {
-  const auto at = [&](size_t i) { return i < name.size() ? static_cast<uint8_t>(name[i]) : uint8_t{0}; };
-  return static_cast<uint16_t>(at(0) | at(1) << 8);
+/// Most symbols are told from those wanted by the first characters of the name.
+constexpr size_t kStart = 4;
+
+/// They are packed with the type in front, the first one lowest, and hashed without it.
+uint16_t hashOfStart(uint64_t packed) {
+  const uint64_t start = packed >> 8 & 0xffff'ffff;
+  return static_cast<uint16_t>(start * 0x9e37'79b9'7f4a'7c15 >> 48);
+}
+
+uint16_t hashOfStart(std::string_view name) {
+  uint64_t packed = 0;
+  for (size_t i = 0; i < std::min(name.size(), kStart); ++i) {
+    packed |= uint64_t{static_cast<uint8_t>(name[i])} << (8 * (i + 1));
+  }
+  return hashOfStart(packed);
 }
 
 }  // namespace
@@ -58,7 +70,9 @@ uint16_t startOf(std::string_view name) {
 /// The names table as far as it has been looked at. Its size is in no variable, so it grows with the parsing.
 class Kallsyms::NameCopy {
  public:
-  NameCopy(KernelMemory& memory, VirtualAddress start) : memory_(memory), start_(start) {}
+  /// Appends to `bytes`, which is empty.
+  NameCopy(KernelMemory& memory, VirtualAddress start, std::vector<uint8_t>& bytes)
+      : memory_(memory), start_(start), bytes_(bytes) {}
 
   /// Whether there are `size` bytes; copies them if need be.
   bool reach(size_t size) {
@@ -72,14 +86,13 @@ class Kallsyms::NameCopy {
     return true;
   }
   uint8_t operator[](size_t i) const { return bytes_[i]; }
-  std::span<const uint8_t> first(size_t size) const { return std::span(bytes_).first(size); }
 
  private:
   static constexpr size_t kChunk = size_t{256} << 10;
 
   KernelMemory& memory_;
   VirtualAddress start_;
-  std::vector<uint8_t> bytes_;
+  std::vector<uint8_t>& bytes_;
 };
 
 Result<Kallsyms> Kallsyms::load(KernelMemory& memory, const KallsymsTables& tables,
@@ -99,16 +112,14 @@ Result<Kallsyms> Kallsyms::load(KernelMemory& memory, const KallsymsTables& tabl
                    kAdvice);
   }
 
-  NameCopy names(memory, tables.names);
+  symbols.names_.reserve(symbols.count_ * kUsualRecord);
+  NameCopy names(memory, tables.names, symbols.names_);
   bool parsed = false;
   bool named = false;
   for (const Lengths lengths : {Lengths::kUleb128, Lengths::kOneByte}) {
-    const auto size = measureNames(names, symbols.count_, lengths);
-    if (!size) continue;
+    if (!parseNames(names, symbols.count_, lengths)) continue;
     parsed = true;
     symbols.lengths_ = lengths;
-    const auto bytes = names.first(*size);
-    symbols.names_.assign(bytes.begin(), bytes.end());
     const auto index = symbols.locate(std::span(&known.name, 1)).front();
     if (!index) continue;
     named = true;
@@ -142,7 +153,7 @@ bool Kallsyms::copyTokens(KernelMemory& memory, const KallsymsTables& tables) {
     token.offset = index[i];
     token.length = static_cast<uint16_t>(end - index[i]);
     for (size_t c = 0; c < std::min<size_t>(token.length, sizeof token.start); ++c) {
-      token.start |= uint32_t{static_cast<uint8_t>(tokenText_[token.offset + c])} << (8 * c);
+      token.start |= uint64_t{static_cast<uint8_t>(tokenText_[token.offset + c])} << (8 * c);
     }
   }
   return true;
@@ -165,20 +176,19 @@ bool Kallsyms::copyAddresses(KernelMemory& memory, const KallsymsTables& tables)
   return !offsets_.empty() || !addresses_.empty();
 }
 
-std::optional<size_t> Kallsyms::measureNames(NameCopy& names, uint32_t count, Lengths lengths) {
+bool Kallsyms::parseNames(NameCopy& names, uint32_t count, Lengths lengths) {
   size_t position = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    if (!names.reach(position + 2)) return std::nullopt;
+    if (!names.reach(position + 2)) return false;
     size_t length = names[position++];
     if (lengths == Lengths::kUleb128 && (length & 0x80)) {
       length = (length & 0x7f) | size_t{names[position++]} << 7;
     }
     // A symbol has at least its type, and at most as many tokens as characters.
-    if (length == 0 || length > kMaxNameLength + 1) return std::nullopt;
+    if (length == 0 || length > kMaxNameLength + 1) return false;
     position += length;
   }
-  if (!names.reach(position)) return std::nullopt;
-  return position;
+  return names.reach(position);
 }
 
 bool Kallsyms::chooseEncoding(uint32_t symbol, VirtualAddress address) {
@@ -230,7 +240,7 @@ std::vector<std::optional<uint32_t>> Kallsyms::locate(std::span<const std::strin
   std::bitset<1 << 16> starts;
   for (const std::string_view name : names) {
     wanted.try_emplace(name);
-    starts.set(startOf(name));
+    starts.set(hashOfStart(name));
   }
 
   size_t missing = wanted.size();
@@ -242,13 +252,12 @@ std::vector<std::optional<uint32_t>> Kallsyms::locate(std::span<const std::strin
     const std::span<const uint8_t> compressed(record, length);
     record += length;
 
-    // The type and two characters are enough.
-    uint32_t start = 0;
-    for (size_t at = 0, token = 0; token < length && at < 3; ++token) {
+    uint64_t start = 0;
+    for (size_t at = 0, token = 0; token < length && at <= kStart; ++token) {
       start |= tokens_[compressed[token]].start << (8 * at);
       at += tokens_[compressed[token]].length;
     }
-    if (!starts.test((start >> 8) & 0xffff)) continue;
+    if (!starts.test(hashOfStart(start))) continue;
 
     const std::string_view name = expand(compressed, buffer);
     if (name.empty()) continue;

@@ -57,13 +57,13 @@ class Kallsyms {
   struct Token {
     uint16_t offset = 0;  // in tokenText_
     uint16_t length = 0;
-    uint32_t start = 0;  // the first four characters, the first one lowest; zero behind the end
+    uint64_t start = 0;  // the first eight characters, the first one lowest; zero behind the end
   };
   class NameCopy;
 
   Kallsyms() = default;
   bool copyTokens(KernelMemory& memory, const KallsymsTables& tables);
-  static std::optional<size_t> measureNames(NameCopy& names, uint32_t count, Lengths lengths);
+  static bool parseNames(NameCopy& names, uint32_t count, Lengths lengths);
   bool copyAddresses(KernelMemory& memory, const KallsymsTables& tables);
   bool chooseEncoding(uint32_t symbol, VirtualAddress address);
   std::vector<std::optional<uint32_t>> locate(std::span<const std::string_view> names) const;
@@ -74,7 +74,7 @@ class Kallsyms {
   std::array<Token, 256> tokens_;
   std::string tokenText_;
   Lengths lengths_ = Lengths::kUleb128;
-  std::vector<uint8_t> names_;
+  std::vector<uint8_t> names_;  // the records, and a little of what lies behind them
   Encoding encoding_ = Encoding::kBaseRelative;
   std::vector<uint32_t> offsets_;
   std::vector<uint64_t> addresses_;
