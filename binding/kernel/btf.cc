@@ -29,7 +29,7 @@ constexpr uint32_t kAliases = bit(kTypedef) | bit(kVolatile) | bit(kConst) | bit
 
 Error invalid(std::string what) {
   return {"TYPES_INVALID", "The kernel's BTF " + std::move(what) + ".",
-          "Give the types of this kernel from outside, or report it if the kernel is a distribution's."};
+          "Give the BTF of exactly this kernel as a file (types.btf, --types-btf)."};
 }
 
 std::string hex(size_t offset) {

@@ -35,13 +35,11 @@ namespace {
 
 constexpr uint32_t kMaxSymbols = 4U << 20;           // distributions' kernels have 80,000 to 250,000
 constexpr size_t kMaxNamesBytes = size_t{64} << 20;  // those need 1 to 4 MB
-constexpr size_t kUsualRecord = 16;
-constexpr size_t kMaxNameLength = 511;  // KSYM_NAME_LEN - 1, since 6.1; 127 before
+constexpr size_t kUsualRecord = 16;                  // bytes, to reserve; 9 to 13 on average
+constexpr size_t kMaxNameLength = 511;               // KSYM_NAME_LEN - 1, since 6.1; 127 before
 constexpr size_t kTokenCount = 256;
 constexpr const char* kAdvice =
-    "If the guest's kernel is built with CONFIG_KALLSYMS, please report it; otherwise give its types and "
-    "symbols "
-    "from outside.";
+    "The kernel must be built with CONFIG_KALLSYMS and CONFIG_KALLSYMS_ALL, as distributions' kernels are.";
 
 bool isNumberSuffix(std::string_view suffix) {
   return !suffix.empty() &&
