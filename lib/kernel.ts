@@ -38,7 +38,7 @@ export interface MissingMember {
 
 /** One step on the way from an image to a layout. */
 export interface AttachStep {
-  /** "memory", "vmcoreinfo", "paging", "kallsyms", "btf" or "layout"; there may be more. */
+  /** "memory", "kernel", "kallsyms", "btf" and "layout"; there may be more. */
   readonly name: string;
   readonly how: string;
   readonly found: string;

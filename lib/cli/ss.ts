@@ -10,7 +10,7 @@ const COLUMNS: readonly Column[] = [
   { title: "LOCAL", flexible: true },
   { title: "REMOTE", flexible: true },
   { title: "UID", align: "right" },
-  { title: "OWNERS (PID/COMMAND/FD)", flexible: true },
+  { title: "OWNERS", flexible: true },
 ];
 
 export function ssCommand(context: Context): Command {
@@ -50,8 +50,8 @@ function compareText(a: string, b: string): number {
 function cells(socket: Socket): string[] {
   const { protocol, family, state, local, remote, uid, owners, unownedReason, mptcp } = socket;
   return [
-    // As ss and /proc/net do: tcp6, udp6. A subflow says whose it is.
-    `${protocol}${family === 6 ? "6" : ""}${mptcp ? " mptcp" : ""}`,
+    // As /proc/net does: tcp6, udp6. A TCP subflow of MPTCP says so.
+    `${mptcp ? "mptcp" : protocol}${family === 6 ? "6" : ""}`,
     state,
     formatEndpoint(local),
     formatEndpoint(remote),
