@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernel/guest_object.h"
+#include "kernel/kernel_clock.h"
 #include "kernel/kernel_space.h"
 #include "kernel/symbols.h"
 #include "kernel/types.h"
@@ -93,7 +94,9 @@ bool fits(KernelMemory& memory, const Layout& layout, VirtualAddress initTask) {
 Result<Kernel> attach(KernelSpace found, const KernelOptions& options, StepClock clock) {
   KernelMemory memory(found.space);
   std::vector<AttachStep> steps;
-  clock.finish(steps, "kernel", found.how, std::string(found.info.release()));
+  clock.finish(
+      steps, "kernel", found.how,
+      std::string(found.info.release()) + ", " + std::to_string(found.space.levels()) + "-level paging");
 
   const auto symbols = findSymbols(memory, found.info);
   if (!symbols) return tl::unexpected(symbols.error());
@@ -122,6 +125,7 @@ Result<Kernel> attach(KernelSpace found, const KernelOptions& options, StepClock
       .physBase = found.physBase,
       .kaslrOffset = found.info.kernelOffset().value_or(0),
       .typesFromGuest = !options.btf,
+      .clock = readKernelClock(memory, *symbols, types->btf),
       .steps = std::move(steps),
       .space = found.space,
       .layout = std::move(*layout),
@@ -137,7 +141,25 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
   const StepClock clock;
   auto spaces = findKernelSpaces(memory, stop);
   if (!spaces) return tl::unexpected(spaces.error());
-  return attach(std::move(spaces->front()), options, clock);
+
+  // Nearly always there is one. What remains of others is often broken further down.
+  std::optional<Kernel> latest;
+  std::optional<Error> firstError;
+  for (KernelSpace& space : *spaces) {
+    auto kernel = attach(std::move(space), options, clock);
+    if (stop.stop_requested()) return failure("ABORTED", "Finding the kernel was aborted.", "");
+    if (!kernel) {
+      if (!firstError) firstError = kernel.error();
+    } else if (!latest || kernel->clock > latest->clock) {
+      latest.emplace(std::move(*kernel));
+    }
+  }
+  if (!latest) return tl::unexpected(*firstError);
+  if (spaces->size() > 1) {
+    latest->steps.front().how +=
+        "; the one with the latest clock of " + std::to_string(spaces->size()) + " kernels";
+  }
+  return std::move(*latest);
 }
 
 }  // namespace xfilter

@@ -33,6 +33,8 @@ struct Kernel {
   int64_t physBase = 0;  // may be negative
   uint64_t kaslrOffset = 0;
   bool typesFromGuest = true;
+  /// Seconds of the guest's wall clock, as far as its kernel had written them down.
+  std::optional<int64_t> clock;
   std::vector<AttachStep> steps;
 
   AddressSpace space;

@@ -53,24 +53,42 @@ Result<Symbols> findSymbols(KernelMemory& memory, const Vmcoreinfo& info) {
   const auto found = findTable(memory, info, known);
   if (!found) return tl::unexpected(found.error());
 
-  constexpr std::array<std::string_view, 7> kNames = {"init_task",   "socket_file_ops", "linux_banner",
-                                                      "__start_BTF", "__stop_BTF",      "__start_notes",
-                                                      "__stop_notes"};
+  enum {
+    kInitTask,
+    kSocketFileOps,
+    kLinuxBanner,
+    kStartBtf,
+    kStopBtf,
+    kStartNotes,
+    kStopNotes,
+    kTimekeeperData,
+    kTkCore,
+    kShadowTimekeeper,
+    kCount
+  };
+  constexpr std::array<std::string_view, kCount> kNames = {
+      "init_task",     "socket_file_ops", "linux_banner",    "__start_BTF", "__stop_BTF",
+      "__start_notes", "__stop_notes",    "timekeeper_data", "tk_core",     "shadow_timekeeper"};
   const auto addresses = found->table.find(kNames);
-  if (!addresses[0] || !addresses[1]) {
+  for (const auto needed : {kInitTask, kSocketFileOps}) {
+    if (addresses[needed]) continue;
     return failure("SYMBOLS_NOT_FOUND",
-                   "The kernel's symbol table has no " + std::string(kNames[addresses[0] ? 1 : 0]) + ".",
-                   kSupply);
+                   "The kernel's symbol table has no " + std::string(kNames[needed]) + ".", kSupply);
   }
-  return Symbols{*addresses[0],
-                 *addresses[1],
-                 addresses[2],
-                 addresses[3],
-                 addresses[4],
-                 addresses[5],
-                 addresses[6],
-                 found->how,
-                 std::to_string(found->table.size()) + " symbols, " + std::string(found->table.encoding())};
+  return Symbols{
+      .initTask = *addresses[kInitTask],
+      .socketFileOps = *addresses[kSocketFileOps],
+      .linuxBanner = addresses[kLinuxBanner],
+      .startBtf = addresses[kStartBtf],
+      .stopBtf = addresses[kStopBtf],
+      .startNotes = addresses[kStartNotes],
+      .stopNotes = addresses[kStopNotes],
+      .timekeeperData = addresses[kTimekeeperData],
+      .tkCore = addresses[kTkCore],
+      .shadowTimekeeper = addresses[kShadowTimekeeper],
+      .how = found->how,
+      .found = std::to_string(found->table.size()) + " symbols, " + std::string(found->table.encoding()),
+  };
 }
 
 }  // namespace xfilter

@@ -14,6 +14,8 @@ struct Symbols {
   std::optional<VirtualAddress> linuxBanner;
   std::optional<VirtualAddress> startBtf, stopBtf;
   std::optional<VirtualAddress> startNotes, stopNotes;
+  /// The kernel's clock: whichever of the three the release has (kernel_clock.h).
+  std::optional<VirtualAddress> timekeeperData, tkCore, shadowTimekeeper;
 
   std::string how;    // where the tables were
   std::string found;  // how many symbols, in which encoding

@@ -1,0 +1,26 @@
+#include "kernel/kernel_clock.h"
+
+namespace xfilter {
+namespace {
+
+// struct timekeeper lies in
+//   timekeeper_data[0], a struct tk_data, since 6.17
+//   tk_core, a struct tk_data, since 6.13
+//   tk_core, a structure without a name, before; but its copy, shadow_timekeeper, is one by itself.
+std::optional<VirtualAddress> timekeeper(const Symbols& symbols, const Btf& types) {
+  const auto inData = types.field("tk_data", "timekeeper");
+  if (symbols.timekeeperData && inData) return *symbols.timekeeperData + inData->offset;
+  if (symbols.tkCore && inData) return *symbols.tkCore + inData->offset;
+  return symbols.shadowTimekeeper;
+}
+
+}  // namespace
+
+std::optional<int64_t> readKernelClock(KernelMemory& memory, const Symbols& symbols, const Btf& types) {
+  const auto address = timekeeper(symbols, types);
+  const auto seconds = types.field("timekeeper", "xtime_sec");
+  if (!address || !seconds) return std::nullopt;
+  return memory.read<int64_t>(*address + seconds->offset);
+}
+
+}  // namespace xfilter
