@@ -74,6 +74,19 @@ export function argumentRangeError(code: ArgumentErrorCode, message: string): Ra
   return Object.assign(new RangeError(message), { code });
 }
 
+/** @internal An option of the wrong type. */
+export function invalidOption(why: string): TypeError {
+  return argumentTypeError("ERR_INVALID_OPTION", `Bad option: ${why}.`);
+}
+
+/** @internal Throws unless it is undefined or an AbortSignal, of this realm or another. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined) return;
+  if (typeof signal !== "object" || signal === null || !("aborted" in signal)) {
+    throw invalidOption("signal is not an AbortSignal");
+  }
+}
+
 /** @internal What the addon threw or rejected with, as the error that users see. */
 export function toXFilterError(cause: unknown): XFilterError {
   if (cause instanceof XFilterError) return cause;

@@ -1,4 +1,4 @@
-import { XFilterError } from "./errors.ts";
+import { checkSignal, XFilterError } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import { type NativeGuest, runJob } from "./native.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
@@ -39,6 +39,7 @@ export class AttachedGuest implements Guest {
   }
 
   async snapshot({ signal }: SnapshotOptions = {}): Promise<Snapshot> {
+    checkSignal(signal);
     if (this.#closing) {
       throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");
     }

@@ -1,4 +1,5 @@
-import { argumentRangeError, argumentTypeError } from "./errors.ts";
+import { resolve } from "node:path";
+import { argumentRangeError, checkSignal, invalidOption } from "./errors.ts";
 import { AttachedGuest, type Guest } from "./guest.ts";
 import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
 import { parseTarget, type Target } from "./sources/target.ts";
@@ -53,13 +54,13 @@ export async function introspect(target: string | Target, options: IntrospectOpt
 }
 
 function checkOptions(options: IntrospectOptions) {
-  if (typeof options !== "object" || options === null) throw invalid("the options are not an object");
+  if (typeof options !== "object" || options === null) throw invalidOption("the options are not an object");
   const { signal, types, access = "map", walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid("signal is not an AbortSignal");
+  checkSignal(signal);
   if (access !== "map" && access !== "read") {
     throw argumentRangeError("ERR_INVALID_OPTION", `access is "map" or "read", not ${String(access)}.`);
   }
-  if (typeof walkBudgetMs !== "number") throw invalid("walkBudgetMs is not a number");
+  if (typeof walkBudgetMs !== "number") throw invalidOption("walkBudgetMs is not a number");
   if (!(Number.isInteger(walkBudgetMs) && walkBudgetMs >= 1 && walkBudgetMs <= MAX_WALK_BUDGET_MS)) {
     throw argumentRangeError(
       "ERR_INVALID_OPTION",
@@ -72,12 +73,8 @@ function checkOptions(options: IntrospectOptions) {
 function checkTypes(types: TypesOptions | undefined): string | undefined {
   if (types === undefined) return undefined;
   if (typeof types !== "object" || types === null || typeof types.btf !== "string" || types.btf === "") {
-    throw invalid("types is not { btf: PATH }");
+    throw invalidOption("types is not { btf: PATH }");
   }
-  if (types.btf.includes("\0")) throw invalid("the path of types.btf has a zero byte in it");
-  return types.btf;
-}
-
-function invalid(why: string): TypeError {
-  return argumentTypeError("ERR_INVALID_OPTION", `Bad option: ${why}.`);
+  if (types.btf.includes("\0")) throw invalidOption("the path of types.btf has a zero byte in it");
+  return resolve(types.btf);
 }

@@ -9,6 +9,8 @@ interface Product {
   readonly script: string;
   readonly files: readonly string[];
   readonly sources: readonly string[];
+  /** Names of the files in `sources` that matter. */
+  readonly kind: RegExp;
 }
 
 const products: readonly Product[] = [
@@ -16,17 +18,19 @@ const products: readonly Product[] = [
     script: "build:native",
     files: ["build/Release/xfilter-core.node"],
     sources: ["CMakeLists.txt", "third_party", "binding"],
+    kind: /\.(cc|h|txt)$/,
   },
   {
     script: "build:ts",
     files: ["dist/index.js", "dist/index.cjs", "dist/index.d.ts", "dist/index.d.cts", "dist/cli/main.js"],
     sources: ["package-lock.json", "tsup.config.ts", "tsconfig.json", "lib"],
+    kind: /\.(ts|json)$/,
   },
 ];
 
-for (const { script, files, sources } of products) {
+for (const { script, files, sources, kind } of products) {
   const oldest = Math.min(...files.map((file) => modified(join(root, file))));
-  const newest = Math.max(...sources.map((source) => newestIn(join(root, source))));
+  const newest = Math.max(...sources.map((source) => newestIn(join(root, source), kind)));
   if (oldest >= newest) continue;
   const { status } = spawnSync("npm", ["run", "--silent", script], {
     cwd: root,
@@ -40,11 +44,9 @@ function modified(path: string): number {
   return existsSync(path) ? statSync(path).mtimeMs : Number.NEGATIVE_INFINITY;
 }
 
-function newestIn(path: string): number {
+function newestIn(path: string, kind: RegExp): number {
   if (!existsSync(path) || !statSync(path).isDirectory()) return modified(path);
   const entries = readdirSync(path, { withFileTypes: true, recursive: true });
-  return Math.max(
-    0,
-    ...entries.filter((entry) => entry.isFile()).map((entry) => modified(join(entry.parentPath, entry.name))),
-  );
+  const files = entries.filter((entry) => entry.isFile() && kind.test(entry.name));
+  return Math.max(0, ...files.map((file) => modified(join(file.parentPath, file.name))));
 }

@@ -46,6 +46,10 @@ describe("a guest", () => {
     expect((await snapshot).process(1)?.comm).toBe("init");
     expect(events).toEqual(["walk 5000"]);
   });
+  it("refuses a signal that is none", async () => {
+    const error = { name: "TypeError", code: "ERR_INVALID_OPTION" };
+    await expect(fakeGuest().guest.snapshot({ signal: "now" as never })).rejects.toMatchObject(error);
+  });
   it("waits for the walks that run before it closes", async () => {
     const { guest, events, endWalks } = fakeGuest();
     const snapshots = Promise.all([guest.snapshot(), guest.snapshot()]);
