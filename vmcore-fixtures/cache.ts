@@ -48,7 +48,7 @@ function hash(parts: readonly (string | Buffer)[]): string {
 
 /** What an image depends on, apart from the kernel: the recipe, the guest's programs, and how it is booted. */
 export function sourcesHash(recipe: Recipe): string {
-  const builders = ["initramfs.ts", "kernel-tree.ts", "qemu.ts"].map((name) => join(here, name));
+  const builders = ["guest-programs.ts", "initramfs.ts", "kernel-tree.ts", "qemu.ts"].map((name) => join(here, name));
   const guest = readdirSync(guestSources)
     .sort()
     .map((name) => join(guestSources, name));

@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { brotliCompress, constants } from "node:zlib";
 import { cacheDirectory, type Fixture, here } from "./cache.ts";
@@ -33,6 +33,7 @@ function programHeadersFirst(elf: Buffer): Buffer {
 /** Leaves out free, zero, cache and user pages, and compresses the rest to the committed file. */
 export async function packCommitted(fixture: Fixture): Promise<number> {
   const work = join(cacheDirectory(), `.packing-${process.pid}`);
+  const texts = await Promise.all(["truth.json", "guest.json"].map((name) => readFile(join(fixture.directory, name))));
   await mkdir(work, { recursive: true });
   try {
     await writeFile(join(work, "whole.elf"), programHeadersFirst(await readFile(fixture.elf!)));
@@ -42,9 +43,8 @@ export async function packCommitted(fixture: Fixture): Promise<number> {
       brotliCompress(small, brotliOptions, (error, result) => (error ? reject(error) : resolve(result)));
     });
     await mkdir(join(here, "images"), { recursive: true });
-    await writeFile(join(here, committedImage), packed);
-    await copyFile(fixture.truthPath, join(here, committedTruth));
-    await copyFile(join(fixture.directory, "guest.json"), join(here, "images/linux-6.1.guest.json"));
+    const names = [committedTruth, "images/linux-6.1.guest.json", committedImage];
+    for (const [index, content] of [...texts, packed].entries()) await writeFile(join(here, names[index]!), content);
     return packed.length;
   } finally {
     await rm(work, { recursive: true, force: true });

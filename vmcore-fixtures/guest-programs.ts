@@ -6,7 +6,16 @@ import { type InitramfsFile, initramfs } from "./initramfs.ts";
 import type { KernelModule } from "./kernel-tree.ts";
 
 const common = ["guest.c", "network.c", "sockets.c"];
-const actors = ["actors.c", "segments.c", "processes.c", "threads.c", "namespaces.c", "datagrams.c", "connections.c"];
+const actors = [
+  "actors.c",
+  "segments.c",
+  "processes.c",
+  "threads.c",
+  "namespaces.c",
+  "datagrams.c",
+  "mptcp.c",
+  "connections.c",
+];
 const programs: Record<string, string[]> = {
   init: ["init.c", ...common],
   workload: ["workload.c", ...actors, ...common],

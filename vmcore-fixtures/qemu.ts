@@ -87,6 +87,7 @@ function ended(child: ChildProcess): Promise<never> {
 
 /** Boots the guest, waits for its truth, stops it at the last byte, and dumps its memory. */
 export async function bootAndFreeze(boot: Boot): Promise<Frozen> {
+  boot.signal.throwIfAborted();
   const sockets = await mkdtemp(join(tmpdir(), "xfilter-fixture-"));
   const servers = [createServer(), createServer()] as const;
   const done = new AbortController();

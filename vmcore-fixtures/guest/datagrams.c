@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
+#include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -15,6 +16,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -140,21 +142,14 @@ static void noise(void) {
   must(epoll_ctl(must(epoll_create1(0), "epoll"), EPOLL_CTL_ADD, pair[0], &event), "epoll_ctl");
 }
 
-static void mptcp_pair(const char *host, int port, int client_protocol, int server_protocol) {
-  int listener = listening(server_protocol, host, port, 4);
-  connected(SOCK_STREAM, client_protocol, host, port);
-  accepted(listener);
-}
-
-static void mptcp(void) {
-  int fd = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
-  if (fd == -1) return; /* 5.10 as Debian builds it */
-  mptcp_pair("127.0.0.1", 4000, IPPROTO_MPTCP, IPPROTO_MPTCP);
-  mptcp_pair("::1", 4001, IPPROTO_MPTCP, IPPROTO_MPTCP);
-  mptcp_pair("127.0.0.1", 4002, IPPROTO_TCP, IPPROTO_MPTCP);
-  mptcp_pair("127.0.0.1", 4003, IPPROTO_MPTCP, IPPROTO_TCP);
-  listening(IPPROTO_MPTCP, "::", 4004, 4);
-  connected(SOCK_STREAM, IPPROTO_MPTCP, AWAY4, 4005);
+/* A listener that only a ring holds: registered, then closed. No descriptor table leads to it. */
+static void in_ring(void) {
+  struct io_uring_params parameters = {0};
+  int ring = (int)syscall(SYS_io_uring_setup, 4, &parameters);
+  if (ring == -1) return; /* a kernel may be built or set up without */
+  int fd = listening(0, "127.0.0.1", 3200, 4);
+  must(syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &fd, 1), "IORING_REGISTER_FILES");
+  close(fd);
 }
 
 void socket_actors(void) {
@@ -164,5 +159,5 @@ void socket_actors(void) {
   actor("raw", raw);
   actor("ping", ping);
   actor("noise", noise);
-  actor("mptcp", mptcp);
+  actor("in-ring", in_ring);
 }

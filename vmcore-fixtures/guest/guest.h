@@ -61,6 +61,7 @@ void default_route(const char *device, int family);
 void process_actors(void);
 void thread_actors(void);
 void socket_actors(void);
+void mptcp_actors(void);
 void tcp_actors(void);
 void namespace_actors(void);
 

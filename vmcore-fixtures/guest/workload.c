@@ -8,6 +8,7 @@ int main(void) {
   thread_actors();
   namespace_actors();
   socket_actors();
+  mptcp_actors();
   tcp_actors();
   must(write(3, "", 1), "ready"); /* init waits for it */
   for (;;) pause();

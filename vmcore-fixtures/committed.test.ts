@@ -1,0 +1,25 @@
+import { readFileSync, statSync } from "node:fs";
+import { expect, it } from "vitest";
+import { introspect } from "../lib/index.ts";
+import { compare } from "../test/kernels/compare.ts";
+import type { Truth } from "./truth.ts";
+import { unpack } from "./unpack.ts";
+
+it("unpacks once, whoever else does the same at that time", async () => {
+  const [first, second] = await Promise.all([unpack(), unpack()]);
+  expect(first).toEqual(second);
+  const { ino } = statSync(first.image);
+  await unpack();
+  expect(statSync(first.image).ino).toBe(ino);
+});
+
+it("is read as its guest described itself", async () => {
+  const { image, truth } = await unpack();
+  const guest = await introspect(image);
+  try {
+    const { processes, sockets } = (await guest.snapshot()).toJSON();
+    expect(compare(JSON.parse(readFileSync(truth, "utf8")) as Truth, { processes, sockets })).toEqual([]);
+  } finally {
+    await guest.close();
+  }
+});

@@ -1,0 +1,92 @@
+import { describe, expect, it } from "vitest";
+import { addressText, procEndpoint, sockaddrEndpoint } from "./endpoint.ts";
+import { procNetRows } from "./proc-net.ts";
+import { shortComm } from "./process-truth.ts";
+import { readTranscript } from "./transcript.ts";
+import { parseTranscript } from "./truth.ts";
+
+describe("an address", () => {
+  it.each([
+    ["7f000001", "127.0.0.1"],
+    ["00000000000000000000000000000000", "::"],
+    ["00000000000000000000000000000001", "::1"],
+    ["20010db8000000000000000000000015", "2001:db8::15"],
+    ["20010db8000000010001000100010001", "2001:db8:0:1:1:1:1:1"],
+    ["20010db8000100000000000100000000", "2001:db8:1::1:0:0"],
+    ["00000000000000000000ffffc0000221", "192.0.2.33"],
+  ])("%s is %s", (hex, text) => expect(addressText(Buffer.from(hex, "hex"))).toBe(text));
+
+  it("is the same in /proc and in a struct sockaddr", () => {
+    const expected = { address: "127.0.0.1", port: 22 };
+    expect(procEndpoint("0100007F:0016")).toEqual(expected);
+    expect(procEndpoint("0000000000000000FFFF00000100007F:0016")).toEqual(expected);
+    expect(sockaddrEndpoint(2, "020000167f0000010000000000000000")).toEqual(expected);
+  });
+});
+
+it("reads a row of /proc/net", () => {
+  const row =
+    "   0: 0F02000A:14B5 160200C0:01BB 05 00000001:00000000 04:0000007C 00000000  1003        0 11279 2 0000000000000000";
+  expect(procNetRows("tcp", `header\n${row}\n`, 4026531840)).toEqual([
+    {
+      ...{ protocol: "tcp", family: 4, state: "FIN_WAIT2", uid: 1003, inode: 11279, netns: 4026531840 },
+      ...{ local: { address: "10.0.2.15", port: 5301 }, remote: { address: "192.0.2.22", port: 443 } },
+    },
+  ]);
+});
+
+it.each([
+  ["kworker/0:1H-kblockd", true, "kworker/0:1H"],
+  ["kworker/u4:2+events_unbound", true, "kworker/u4:2"],
+  ["kworker/R-rcu_gp", true, "kworker/R-rcu_g"],
+  ["rcu_tasks_rude_kthread", true, "rcu_tasks_rude_"],
+  ["kworker/0:1-x", false, "kworker/0:1-x"],
+])("takes from %s (kernel thread: %s) what is in memory: %s", (shown, kernelThread, expected) => {
+  expect(shortComm(Buffer.from(shown), kernelThread).toString()).toBe(expected);
+});
+
+const file = (path: string, content: string) => `file ${path} ${content.length}\n${content}\n`;
+const processFiles = (pid: number, comm: string) =>
+  file(`/proc/${pid}/stat`, `${pid} (${comm}) S 1 ${pid} 4 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 55 0\n`) +
+  file(`/proc/${pid}/status`, "Uid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nThreads:\t1\nNSpid:\t9\t1\n") +
+  file(`/proc/${pid}/comm`, `${comm}\n`);
+const lastOf = (pid: number, comm: string) => `last ${pid} ${Buffer.from(comm).toString("hex")}\n`;
+
+it("is not led astray by what a process calls itself", () => {
+  const comm = "a) R 1\nend\nfile";
+  const transcript = Buffer.from(`${processFiles(7, comm)}${lastOf(7, comm)}end\n`);
+  const [process] = parseTranscript(transcript).processes;
+  expect(process).toMatchObject({
+    pid: 7,
+    comm,
+    state: "S",
+    session: 4,
+    startTimeTicks: 55,
+    fsuid: 4,
+    sgid: 7,
+    nspid: 1,
+  });
+});
+
+it("notes workers that come and go, and refuses other changes", () => {
+  const steady = processFiles(7, "sshd") + lastOf(7, "sshd");
+  const worker = lastOf(8, "kworker/0:2-events");
+  expect(parseTranscript(Buffer.from(`${steady}${worker}end\n`)).unstable).toEqual([{ pid: 8, comm: "kworker/0:2" }]);
+});
+
+it("refuses a guest that did not stand still", () => {
+  const transcript = Buffer.from(`${processFiles(7, "sshd")}end\n`);
+  expect(() => parseTranscript(transcript)).toThrow("The guest did not stand still: process 7 (sshd)");
+});
+
+it("refuses two accounts of one socket that differ", () => {
+  const row = "0: 0100007F:0016 00000000:0000 0A 0:0 0:0 0 5 0 99 1";
+  const answers = "inode=99 uid=6 domain=2 type=1 protocol=6 interface=0 state=10 netns=3 remote=errno:107";
+  const local = "local=2:020000167f0000010000000000000000";
+  const transcript = Buffer.from(
+    `link /proc/7/task/7/fd/4 socket:[99]\nsocket 7 4 ${answers} ${local}\nnetwork 3\n` +
+      `${file("/proc/self/net/tcp", `header\n${row}\n`)}end of network\nend\n`,
+  );
+  expect(readTranscript(transcript).answers.get(99)?.get("uid")).toBe("6");
+  expect(() => parseTranscript(transcript)).toThrow("Socket 99 (tcp): uid is 5 in /proc/net, 6 by system call");
+});
