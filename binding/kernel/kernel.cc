@@ -91,7 +91,7 @@ bool fits(KernelMemory& memory, const Layout& layout, VirtualAddress initTask) {
          init.integer(task.pid) == 0 && back && *back == initTask + task.tasks.offset;
 }
 
-Result<Kernel> attach(KernelSpace found, const KernelOptions& options, StepClock clock) {
+Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, StepClock clock) {
   KernelMemory memory(found.space);
   std::vector<AttachStep> steps;
   clock.finish(
@@ -139,14 +139,14 @@ Result<Kernel> attach(KernelSpace found, const KernelOptions& options, StepClock
 Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options,
                           const std::stop_token& stop) {
   const StepClock clock;
-  auto spaces = findKernelSpaces(memory, stop);
+  const auto spaces = findKernelSpaces(memory, stop);
   if (!spaces) return tl::unexpected(spaces.error());
 
   // Nearly always there is one. What remains of others is often broken further down.
   std::optional<Kernel> latest;
   std::optional<Error> firstError;
-  for (KernelSpace& space : *spaces) {
-    auto kernel = attach(std::move(space), options, clock);
+  for (const KernelSpace& space : *spaces) {
+    auto kernel = attach(space, options, clock);
     if (stop.stop_requested()) return failure("ABORTED", "Finding the kernel was aborted.", "");
     if (!kernel) {
       if (!firstError) firstError = kernel.error();

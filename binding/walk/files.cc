@@ -12,8 +12,8 @@ namespace {
 
 constexpr uint8_t kTcpClose = 7;
 
-// In 6.1 an MPTCP socket has its first subflow from socket() on, before there is anything that it could be the flow
-// of; 6.12 makes it at bind() or connect().
+// In 6.1 an MPTCP socket has its first subflow from socket() on, before there is anything that it could be
+// the flow of; 6.12 makes it at bind() or connect().
 bool isUnused(const Socket& subflow) { return subflow.state == kTcpClose && subflow.localPort == 0; }
 
 constexpr uint32_t kBitsPerWord = 64;
