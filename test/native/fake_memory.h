@@ -96,9 +96,11 @@ class FakeGuest {
 
   /// Maps zeroed memory, in 4 KiB pages.
   void reserve(VirtualAddress address, uint64_t size) {
-    const uint64_t end = address.value + size;
-    for (uint64_t page = address.value & ~(kPageSize - 1); page < end; page += kPageSize) {
-      if (!space().translate({page})) mapPage({page}, allocate(kPageSize));
+    const VirtualAddress first{address.value & ~(kPageSize - 1)};
+    const uint64_t pages = (address.value - first.value + size + kPageSize - 1) / kPageSize;
+    for (uint64_t i = 0; i < pages; ++i) {
+      const VirtualAddress page = first + i * kPageSize;
+      if (!space().translate(page)) mapPage(page, allocate(kPageSize));
     }
   }
 
