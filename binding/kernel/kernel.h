@@ -45,7 +45,7 @@ struct Kernel {
 
 /// Finds the running kernel: VMCOREINFO, its page tables, symbols, types, and from these the layout.
 ///
-/// Errors: KERNEL_NOT_FOUND, KERNEL_UNSUPPORTED, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,
+/// Errors: KERNEL_NOT_FOUND, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,
 /// LAYOUT_INCOMPLETE, ABORTED.
 Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options,
                           const std::stop_token& stop);

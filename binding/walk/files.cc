@@ -23,6 +23,9 @@ constexpr uint64_t kMaxDescriptors = uint64_t{1} << 31;
 // Far above what guests have in earnest; tables that share one page of pointers could claim any number.
 constexpr size_t kMaxOwners = 16 << 20;
 
+// The smallest struct sock that makes a row, a raw one, is about 900 bytes.
+constexpr uint64_t kMinSockSize = 512;
+
 /// The rows that a file makes: one, or one a subflow for MPTCP, or none.
 struct Rows {
   uint32_t first = 0;
@@ -31,7 +34,8 @@ struct Rows {
 
 class FileWalk {
  public:
-  explicit FileWalk(WalkContext& walk) : walk_(walk), layout_(walk.layout()) {}
+  explicit FileWalk(WalkContext& walk)
+      : walk_(walk), layout_(walk.layout()), maxSockets_(walk.roomFor(kMinSockSize)) {}
 
   HeldSockets take(std::vector<TableHolder> tables) {
     // Holders of one table side by side: it is walked once for all of them.
@@ -140,6 +144,10 @@ class FileWalk {
   }
 
   void addSock(VirtualAddress sock, bool isSubflow) {
+    if (held_.sockets.size() >= maxSockets_) {
+      ++walk_.quality.limited;
+      return;
+    }
     Socket socket;
     const auto kind = readSock(walk_, sock, socket);
     if (kind == SockKind::kFlow) {
@@ -163,6 +171,7 @@ class FileWalk {
 
   WalkContext& walk_;
   const Layout& layout_;
+  size_t maxSockets_;
   HeldSockets held_;
   AddressIndex knownFiles_;  // struct file → index in files_
   std::vector<Rows> files_;

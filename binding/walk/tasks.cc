@@ -8,8 +8,8 @@ namespace xfilter {
 namespace {
 
 constexpr uint32_t kPfKthread = 0x0020'0000;
-// PID_MAX_LIMIT is 4 Mi; beyond it a list is not one of processes.
-constexpr size_t kMaxProcesses = 4 << 20;
+// A task_struct and its kernel stack (16 KiB) take more.
+constexpr uint64_t kMinTaskSize = 16 << 10;
 constexpr uint32_t kMaxPidLevel = 32;  // MAX_PID_NS_LEVEL
 
 // The letter of /proc/PID/stat, as fs/proc/array.c derives it: the highest bit set of those that are
@@ -30,12 +30,15 @@ char stateLetter(uint32_t state, uint32_t exitState) {
 class TaskReader {
  public:
   explicit TaskReader(WalkContext& walk)
-      : walk_(walk), layout_(walk.layout()), member_(layout_.task_struct) {}
+      : walk_(walk),
+        layout_(walk.layout()),
+        member_(layout_.task_struct),
+        maxProcesses_(walk.roomFor(kMinTaskSize)) {}
 
   Tasks take() {
     const VirtualAddress head = walk_.kernel.initTask + member_.tasks.offset;
     forEachListNode(walk_, head, [this](VirtualAddress node) {
-      if (tasks_.processes.size() >= kMaxProcesses) {
+      if (tasks_.processes.size() >= maxProcesses_) {
         walk_.quality.limited += 1;
       } else {
         readProcess(node - member_.tasks.offset);
@@ -190,6 +193,7 @@ class TaskReader {
   WalkContext& walk_;
   const Layout& layout_;
   const decltype(Layout::task_struct)& member_;
+  size_t maxProcesses_;
   Tasks tasks_;
 };
 
