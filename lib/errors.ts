@@ -6,7 +6,6 @@ const CODES = [
   "SOURCE_IO",
   "KIND_UNSUPPORTED",
   "KERNEL_NOT_FOUND",
-  "KERNEL_UNSUPPORTED",
   "SYMBOLS_NOT_FOUND",
   "TYPES_NOT_FOUND",
   "TYPES_INVALID",
@@ -31,7 +30,6 @@ const CODES = [
  * | `SOURCE_IO` | reading it failed |
  * | `KIND_UNSUPPORTED` | a kind of target that is known but not built yet (`qemu:`, `xen:`) |
  * | `KERNEL_NOT_FOUND` | no Linux kernel was found in the image |
- * | `KERNEL_UNSUPPORTED` | a kernel was found that xfilter-core cannot read |
  * | `SYMBOLS_NOT_FOUND` | the kernel's symbol table (kallsyms) was not found |
  * | `TYPES_NOT_FOUND` | the kernel carries no type information (BTF), and none was given |
  * | `TYPES_INVALID` | the type information that was given or found is broken |

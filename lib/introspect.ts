@@ -10,11 +10,6 @@ export interface IntrospectOptions {
   readonly signal?: AbortSignal | undefined;
   /** Where the kernel's types come from. Default: the BTF that the guest's kernel carries in its own memory. */
   readonly types?: TypesOptions | undefined;
-  /**
-   * `"map"` (default) maps the image, and costs no more memory than what is touched. `"read"` copies what it needs by
-   * system calls, for images that may shrink while they are read, or on file systems that cannot map.
-   */
-  readonly access?: "map" | "read" | undefined;
   /** Milliseconds that one walk may take before it rejects with WALK_BUDGET: 1 to 600,000, default 10,000. */
   readonly walkBudgetMs?: number | undefined;
 }
@@ -41,9 +36,9 @@ const MAX_WALK_BUDGET_MS = 600_000;
  */
 export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
   const { path } = parseTarget(target);
-  const { signal, access, btf, walkBudgetMs } = checkOptions(options);
+  const { signal, btf, walkBudgetMs } = checkOptions(options);
   signal?.throwIfAborted();
-  const attach: NativeAttachOptions = btf === undefined ? { path, access } : { path, access, btf };
+  const attach: NativeAttachOptions = btf === undefined ? { path } : { path, btf };
   const addon = loadNative();
   const native = await runJob(
     () => addon.attach(attach),
@@ -55,11 +50,8 @@ export async function introspect(target: string | Target, options: IntrospectOpt
 
 function checkOptions(options: IntrospectOptions) {
   if (typeof options !== "object" || options === null) throw invalidOption("the options are not an object");
-  const { signal, types, access = "map", walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
+  const { signal, types, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
   checkSignal(signal);
-  if (access !== "map" && access !== "read") {
-    throw argumentRangeError("ERR_INVALID_OPTION", `access is "map" or "read", not ${String(access)}.`);
-  }
   if (typeof walkBudgetMs !== "number") throw invalidOption("walkBudgetMs is not a number");
   if (!(Number.isInteger(walkBudgetMs) && walkBudgetMs >= 1 && walkBudgetMs <= MAX_WALK_BUDGET_MS)) {
     throw argumentRangeError(
@@ -67,7 +59,7 @@ function checkOptions(options: IntrospectOptions) {
       `walkBudgetMs is a whole number from 1 to ${MAX_WALK_BUDGET_MS}, not ${walkBudgetMs}.`,
     );
   }
-  return { signal, access, btf: checkTypes(types), walkBudgetMs };
+  return { signal, btf: checkTypes(types), walkBudgetMs };
 }
 
 function checkTypes(types: TypesOptions | undefined): string | undefined {

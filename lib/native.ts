@@ -15,7 +15,6 @@ export interface NativeJob<T> {
 
 export interface NativeAttachOptions {
   path: string;
-  access: "map" | "read";
   /** Path of a BTF file to use instead of the guest's own. */
   btf?: string;
 }
