@@ -46,8 +46,8 @@ bool isNumberSuffix(std::string_view suffix) {
          std::all_of(suffix.begin(), suffix.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// Most symbols are told from those wanted by the first characters of the name. (`name.NN` is found for names of
-/// at least as many.)
+/// Most symbols are told from those wanted by the first characters of the name. (`name.NN` is found for
+/// names of at least as many.)
 constexpr size_t kStart = 4;
 
 /// They are packed with the type in front, the first one lowest, and hashed without it.
