@@ -51,11 +51,11 @@ std::optional<std::string> readBuildId(KernelMemory& memory, const Symbols& symb
   struct Header {
     uint32_t nameSize, contentSize, type;
   };
-  if (!symbols.startNotes || !symbols.stopNotes || *symbols.stopNotes < *symbols.startNotes)
+  if (!symbols.start_notes || !symbols.stop_notes || *symbols.stop_notes < *symbols.start_notes)
     return std::nullopt;
-  const size_t size = std::min<uint64_t>(symbols.stopNotes->value - symbols.startNotes->value, kMaxNotes);
+  const size_t size = std::min<uint64_t>(symbols.stop_notes->value - symbols.start_notes->value, kMaxNotes);
   std::vector<char> notes(size);
-  if (!memory.read(*symbols.startNotes, notes.data(), size)) return std::nullopt;
+  if (!memory.read(*symbols.start_notes, notes.data(), size)) return std::nullopt;
   const auto padded = [](uint64_t length) { return (length + 3) & ~uint64_t{3}; };
   for (uint64_t at = 0; at + sizeof(Header) <= size;) {
     Header header{};
@@ -98,18 +98,19 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
       steps, "kernel", found.how,
       std::string(found.info.release()) + ", " + std::to_string(found.space.levels()) + "-level paging");
 
-  const auto symbols = findSymbols(memory, found.info);
-  if (!symbols) return tl::unexpected(symbols.error());
-  clock.finish(steps, "kallsyms", symbols->how, symbols->found);
+  const auto foundSymbols = findSymbols(memory, found.info);
+  if (!foundSymbols) return tl::unexpected(foundSymbols.error());
+  const Symbols& symbols = foundSymbols->symbols;
+  clock.finish(steps, "kallsyms", foundSymbols->how, foundSymbols->found);
 
   const auto types =
-      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, *symbols, *found.info.symbol("_stext"));
+      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, symbols, *found.info.symbol("_stext"));
   if (!types) return tl::unexpected(types.error());
   clock.finish(steps, "btf", types->how, std::to_string(types->btf.typeCount()) + " types");
 
   auto layout = Layout::resolve(types->btf);
   if (!layout) return tl::unexpected(layout.error());
-  if (!fits(memory, *layout, symbols->initTask)) {
+  if (!fits(memory, *layout, *symbols.init_task)) {
     return failure(
         "TYPES_INVALID", "The types do not fit this kernel: its first task does not read as one.",
         "Give the BTF of exactly this kernel (types.btf, --types-btf), or none to use the guest's own.");
@@ -120,17 +121,16 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
 
   return Kernel{
       .release = std::string(found.info.release()),
-      .banner = symbols->linuxBanner ? readString(memory, *symbols->linuxBanner, kMaxBanner) : "",
-      .buildId = readBuildId(memory, *symbols),
+      .banner = symbols.linux_banner ? readString(memory, *symbols.linux_banner, kMaxBanner) : "",
+      .buildId = readBuildId(memory, symbols),
       .physBase = found.physBase,
       .kaslrOffset = found.info.kernelOffset().value_or(0),
       .typesFromGuest = !options.btf,
-      .clock = readKernelClock(memory, *symbols, types->btf),
+      .clock = readKernelClock(memory, symbols, types->btf),
       .steps = std::move(steps),
       .space = found.space,
       .layout = std::move(*layout),
-      .initTask = symbols->initTask,
-      .socketFileOps = symbols->socketFileOps,
+      .symbols = symbols,
   };
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernel/layout.h"
+#include "kernel/symbols.h"
 #include "kernel/vmcoreinfo.h"
 #include "paging/kernel_memory.h"
 
@@ -39,8 +40,7 @@ struct Kernel {
 
   AddressSpace space;
   Layout layout;
-  VirtualAddress initTask;
-  VirtualAddress socketFileOps;
+  Symbols symbols;
 };
 
 /// Finds the running kernel: VMCOREINFO, its page tables, symbols, types, and from these the layout.

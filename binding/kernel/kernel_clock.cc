@@ -9,9 +9,9 @@ namespace {
 //   tk_core, a structure without a name, before; but its copy, shadow_timekeeper, is one by itself.
 std::optional<VirtualAddress> timekeeper(const Symbols& symbols, const Btf& types) {
   const auto inData = types.field("tk_data", "timekeeper");
-  if (symbols.timekeeperData && inData) return *symbols.timekeeperData + inData->offset;
-  if (symbols.tkCore && inData) return *symbols.tkCore + inData->offset;
-  return symbols.shadowTimekeeper;
+  if (symbols.timekeeper_data && inData) return *symbols.timekeeper_data + inData->offset;
+  if (symbols.tk_core && inData) return *symbols.tk_core + inData->offset;
+  return symbols.shadow_timekeeper;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "kernel/symbols.h"
 
+#include <algorithm>
 #include <array>
 
 #include "kernel/kallsyms.h"
@@ -10,6 +11,34 @@ namespace {
 
 constexpr char kSupply[] =
     "The kernel must be built with CONFIG_KALLSYMS and CONFIG_KALLSYMS_ALL, as distributions' kernels are.";
+
+struct Entry {
+  std::string_view name;
+  Symbols::Address Symbols::*address;
+};
+constexpr size_t kNeeded = 2;  // the first ones
+constexpr std::array kEntries = {
+    Entry{"init_task", &Symbols::init_task},
+    Entry{"socket_file_ops", &Symbols::socket_file_ops},
+    Entry{"linux_banner", &Symbols::linux_banner},
+    Entry{"__start_BTF", &Symbols::start_btf},
+    Entry{"__stop_BTF", &Symbols::stop_btf},
+    Entry{"__start_notes", &Symbols::start_notes},
+    Entry{"__stop_notes", &Symbols::stop_notes},
+    Entry{"timekeeper_data", &Symbols::timekeeper_data},
+    Entry{"tk_core", &Symbols::tk_core},
+    Entry{"shadow_timekeeper", &Symbols::shadow_timekeeper},
+    Entry{"net_namespace_list", &Symbols::net_namespace_list},
+    Entry{"tcp_hashinfo", &Symbols::tcp_hashinfo},
+    Entry{"udp_table", &Symbols::udp_table},
+    Entry{"udplite_table", &Symbols::udplite_table},
+    Entry{"raw_v4_hashinfo", &Symbols::raw_v4_hashinfo},
+    Entry{"raw_v6_hashinfo", &Symbols::raw_v6_hashinfo},
+    Entry{"ping_table", &Symbols::ping_table},
+    Entry{"unix_socket_table", &Symbols::unix_socket_table},
+    Entry{"io_uring_fops", &Symbols::io_uring_fops},
+    Entry{"init_pid_ns", &Symbols::init_pid_ns},
+};
 
 std::optional<KallsymsTables> namedTables(const Vmcoreinfo& info) {
   const auto numSyms = info.symbol("kallsyms_num_syms");
@@ -48,47 +77,27 @@ Result<Found> findTable(KernelMemory& memory, const Vmcoreinfo& info, const Know
 
 }  // namespace
 
-Result<Symbols> findSymbols(KernelMemory& memory, const Vmcoreinfo& info) {
+Result<FoundSymbols> findSymbols(KernelMemory& memory, const Vmcoreinfo& info) {
   const KnownSymbol known{"_stext", *info.symbol("_stext")};
   const auto found = findTable(memory, info, known);
   if (!found) return tl::unexpected(found.error());
 
-  enum {
-    kInitTask,
-    kSocketFileOps,
-    kLinuxBanner,
-    kStartBtf,
-    kStopBtf,
-    kStartNotes,
-    kStopNotes,
-    kTimekeeperData,
-    kTkCore,
-    kShadowTimekeeper,
-    kCount
-  };
-  constexpr std::array<std::string_view, kCount> kNames = {
-      "init_task",     "socket_file_ops", "linux_banner",    "__start_BTF", "__stop_BTF",
-      "__start_notes", "__stop_notes",    "timekeeper_data", "tk_core",     "shadow_timekeeper"};
-  const auto addresses = found->table.find(kNames);
-  for (const auto needed : {kInitTask, kSocketFileOps}) {
-    if (addresses[needed]) continue;
-    return failure("SYMBOLS_NOT_FOUND",
-                   "The kernel's symbol table has no " + std::string(kNames[needed]) + ".", kSupply);
+  std::array<std::string_view, kEntries.size()> names;
+  std::transform(kEntries.begin(), kEntries.end(), names.begin(),
+                 [](const Entry& entry) { return entry.name; });
+  const auto addresses = found->table.find(names);
+  FoundSymbols result{
+      {},
+      found->how,
+      std::to_string(found->table.size()) + " symbols, " + std::string(found->table.encoding())};
+  for (size_t i = 0; i < kEntries.size(); ++i) {
+    if (!addresses[i] && i < kNeeded) {
+      return failure("SYMBOLS_NOT_FOUND", "The kernel's symbol table has no " + std::string(names[i]) + ".",
+                     kSupply);
+    }
+    result.symbols.*kEntries[i].address = addresses[i];
   }
-  return Symbols{
-      .initTask = *addresses[kInitTask],
-      .socketFileOps = *addresses[kSocketFileOps],
-      .linuxBanner = addresses[kLinuxBanner],
-      .startBtf = addresses[kStartBtf],
-      .stopBtf = addresses[kStopBtf],
-      .startNotes = addresses[kStartNotes],
-      .stopNotes = addresses[kStopNotes],
-      .timekeeperData = addresses[kTimekeeperData],
-      .tkCore = addresses[kTkCore],
-      .shadowTimekeeper = addresses[kShadowTimekeeper],
-      .how = found->how,
-      .found = std::to_string(found->table.size()) + " symbols, " + std::string(found->table.encoding()),
-  };
+  return result;
 }
 
 }  // namespace xfilter

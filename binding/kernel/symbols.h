@@ -7,21 +7,33 @@
 
 namespace xfilter {
 
-/// The addresses that the walk starts from and the ones that lead to types and identity.
+/// The kernel's global variables that attaching and walking start from, by the kernel's names. What is empty,
+/// this kernel does not have; the first two it must have.
 struct Symbols {
-  VirtualAddress initTask;
-  VirtualAddress socketFileOps;
-  std::optional<VirtualAddress> linuxBanner;
-  std::optional<VirtualAddress> startBtf, stopBtf;
-  std::optional<VirtualAddress> startNotes, stopNotes;
-  /// The kernel's clock: whichever of the three the release has (kernel_clock.h).
-  std::optional<VirtualAddress> timekeeperData, tkCore, shadowTimekeeper;
+  using Address = std::optional<VirtualAddress>;
 
-  std::string how;    // where the tables were
+  Address init_task;
+  Address socket_file_ops;
+  Address linux_banner;
+  Address start_btf, stop_btf;      // __start_BTF, __stop_BTF
+  Address start_notes, stop_notes;  // __start_notes, __stop_notes
+  // The kernel's clock: whichever of the three the release has (kernel_clock.h).
+  Address timekeeper_data, tk_core, shadow_timekeeper;
+  // Where the kernel's own lists of sockets begin (walk/socket_tables.h).
+  Address net_namespace_list, tcp_hashinfo, udp_table, udplite_table, raw_v4_hashinfo, raw_v6_hashinfo,
+      ping_table;
+  // Where files lie that no process holds (walk/unheld_files.h).
+  Address unix_socket_table, io_uring_fops;
+  Address init_pid_ns;
+};
+
+struct FoundSymbols {
+  Symbols symbols;
+  std::string how;    // where the table was
   std::string found;  // how many symbols, in which encoding
 };
 
 /// Reads the kernel's symbol table. SYMBOLS_NOT_FOUND says what is missing.
-Result<Symbols> findSymbols(KernelMemory& memory, const Vmcoreinfo& info);
+Result<FoundSymbols> findSymbols(KernelMemory& memory, const Vmcoreinfo& info);
 
 }  // namespace xfilter

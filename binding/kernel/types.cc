@@ -70,10 +70,10 @@ Result<Types> scanForTypes(KernelMemory& memory, VirtualAddress imageStart) {
 }  // namespace
 
 Result<Types> typesOfGuest(KernelMemory& memory, const Symbols& symbols, VirtualAddress imageStart) {
-  if (symbols.startBtf && symbols.stopBtf && *symbols.startBtf < *symbols.stopBtf) {
-    const uint64_t size = symbols.stopBtf->value - symbols.startBtf->value;
+  if (symbols.start_btf && symbols.stop_btf && *symbols.start_btf < *symbols.stop_btf) {
+    const uint64_t size = symbols.stop_btf->value - symbols.start_btf->value;
     if (size <= kMaxBtf) {
-      if (auto btf = copyBtf(memory, *symbols.startBtf, size)) {
+      if (auto btf = copyBtf(memory, *symbols.start_btf, size)) {
         return Types{std::move(*btf), "the guest's own BTF, by __start_BTF"};
       }
     }

@@ -115,7 +115,7 @@ class FileWalk {
       ++walk_.quality.badPointers;
       return {};
     }
-    if (operations != walk_.kernel.socketFileOps) return {};
+    if (operations != *walk_.kernel.symbols.socket_file_ops) return {};
     // Files that several tables hold, after a fork, are read once.
     const auto [index, isNew] = knownFiles_.insert(address, static_cast<uint32_t>(files_.size()));
     if (!isNew) return files_[*index];

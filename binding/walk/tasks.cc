@@ -36,7 +36,7 @@ class TaskReader {
         maxProcesses_(walk.roomFor(kMinTaskSize)) {}
 
   Tasks take() {
-    const VirtualAddress head = walk_.kernel.initTask + member_.tasks.offset;
+    const VirtualAddress head = *walk_.kernel.symbols.init_task + member_.tasks.offset;
     forEachListNode(walk_, head, [this](VirtualAddress node) {
       if (tasks_.processes.size() >= maxProcesses_) {
         walk_.quality.limited += 1;

@@ -158,8 +158,9 @@ class FakeKernel {
   void setIpv6Only(const File& file) { guest.write(file.sock + kSkIpv6Only, uint8_t{1 << 5}); }
 
   Kernel kernel() const {
-    return {
-        .space = guest.space(), .layout = layout(), .initTask = initTask_, .socketFileOps = kSocketFileOps};
+    return {.space = guest.space(),
+            .layout = layout(),
+            .symbols = {.init_task = initTask_, .socket_file_ops = kSocketFileOps}};
   }
 
   VirtualAddress initTask() const { return initTask_; }
