@@ -281,7 +281,7 @@ std::optional<Btf::Member> Btf::member(uint32_t id, std::string_view name, Steps
   return found;
 }
 
-std::optional<BtfField> Btf::field(std::string_view typeName, std::string_view path) const {
+std::optional<Field> Btf::field(std::string_view typeName, std::string_view path) const {
   const auto outer = named(typeName, kAggregates);
   if (!outer) return std::nullopt;
   Steps steps;
@@ -311,7 +311,7 @@ std::optional<BtfField> Btf::field(std::string_view typeName, std::string_view p
     }
   }
 
-  BtfField field;
+  Field field;
   const uint64_t end = uint64_t{type(*outer).sizeOrType};
   if (found.bitOffset / 8 > end) return std::nullopt;
   field.offset = static_cast<uint32_t>(found.bitOffset / 8);

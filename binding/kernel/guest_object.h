@@ -4,7 +4,7 @@
 #include <cstring>
 #include <span>
 
-#include "kernel/btf.h"
+#include "kernel/type_source.h"
 #include "paging/kernel_memory.h"
 
 namespace xfilter {
@@ -47,15 +47,15 @@ class GuestObject {
   }
 
   /// An integer member or a bit-field. Enclosing one-member structures (kuid_t, possible_net_t) read as it.
-  uint64_t integer(const BtfField& field) {
+  uint64_t integer(const Field& field) {
     const uint64_t value = integer(field.offset, field.size);
     if (field.bits == 0) return value;
     return (value >> field.bitShift) & ((uint64_t{1} << field.bits) - 1);
   }
 
-  uint32_t integer32(const BtfField& field) { return static_cast<uint32_t>(integer(field)); }
+  uint32_t integer32(const Field& field) { return static_cast<uint32_t>(integer(field)); }
 
-  VirtualAddress pointer(const BtfField& field) { return {integer(field.offset, sizeof(uint64_t))}; }
+  VirtualAddress pointer(const Field& field) { return {integer(field.offset, sizeof(uint64_t))}; }
 
  private:
   KernelMemory* memory_;

@@ -126,7 +126,7 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
       .physBase = found.physBase,
       .kaslrOffset = found.info.kernelOffset().value_or(0),
       .typesFromGuest = !options.btf,
-      .clock = readKernelClock(memory, symbols, types->btf),
+      .clock = readKernelClock(memory, symbols, *layout),
       .steps = std::move(steps),
       .space = found.space,
       .layout = std::move(*layout),

@@ -8,27 +8,32 @@ namespace {
 /// Looks members up and keeps account of those that are not there.
 class Resolver {
  public:
-  explicit Resolver(const Btf& types) : types_(types) {}
+  explicit Resolver(const TypeSource& types) : types_(types) {}
 
   /// A member that the walk cannot do without; where kernels differ, by any of its paths.
-  void need(BtfField& field, std::string_view type, std::initializer_list<std::string_view> paths) {
+  void need(Field& field, std::string_view type, std::initializer_list<std::string_view> paths) {
     if (const auto found = find(type, paths)) {
       field = *found;
     } else {
       needed_ += (needed_.empty() ? "" : ", ") + name(type, *paths.begin());
     }
   }
-  void need(BtfField& field, std::string_view type, std::string_view path) { need(field, type, {path}); }
+  void need(Field& field, std::string_view type, std::string_view path) { need(field, type, {path}); }
 
   /// A member whose absence costs something, but not the walk.
-  void want(std::optional<BtfField>& field, std::string_view type,
-            std::initializer_list<std::string_view> paths, std::string_view costs) {
+  void want(std::optional<Field>& field, std::string_view type, std::initializer_list<std::string_view> paths,
+            std::string_view costs) {
     field = find(type, paths);
     if (!field) missing_.push_back({name(type, *paths.begin()), std::string(costs)});
   }
-  void want(std::optional<BtfField>& field, std::string_view type, std::string_view path,
+  void want(std::optional<Field>& field, std::string_view type, std::string_view path,
             std::string_view costs) {
     want(field, type, {path}, costs);
+  }
+
+  /// A member whose absence costs nothing that anybody sees.
+  void maybe(std::optional<Field>& field, std::string_view type, std::string_view path) {
+    field = find(type, {path});
   }
 
   void needSize(uint32_t& size, std::string_view type) {
@@ -47,19 +52,19 @@ class Resolver {
     return std::string(type) + "." + std::string(path);
   }
 
-  std::optional<BtfField> find(std::string_view type, std::initializer_list<std::string_view> paths) const {
+  std::optional<Field> find(std::string_view type, std::initializer_list<std::string_view> paths) const {
     for (const auto path : paths) {
       if (const auto found = types_.field(type, path)) return found;
     }
     return std::nullopt;
   }
 
-  const Btf& types_;
+  const TypeSource& types_;
   std::string needed_;
   std::vector<Layout::MissingMember> missing_;
 };
 
-void resolveTask(Layout& layout, Resolver& r, const Btf& types) {
+void resolveTask(Layout& layout, Resolver& r, const TypeSource& types) {
   auto& task = layout.task_struct;
   r.need(task.tasks, "task_struct", "tasks");
   r.need(task.thread_node, "task_struct", "thread_node");
@@ -149,7 +154,7 @@ void resolveSock(Layout& layout, Resolver& r) {
   r.need(layout.inet_sock.dport, "sock_common", "skc_dport");
 
   const auto optional = [&r](std::string_view type, std::string_view path) {
-    std::optional<BtfField> field;
+    std::optional<Field> field;
     r.want(field, type, path, "TCP subflows of MPTCP sockets (CONFIG_MPTCP=n)");
     return field;
   };
@@ -162,13 +167,15 @@ void resolveSock(Layout& layout, Resolver& r) {
 
 }  // namespace
 
-Result<Layout> Layout::resolve(const Btf& types) {
+Result<Layout> Layout::resolve(const TypeSource& types) {
   Layout layout;
   Resolver resolver(types);
   resolveTask(layout, resolver, types);
   resolveNamespaces(layout, resolver);
   resolveFiles(layout, resolver);
   resolveSock(layout, resolver);
+  resolver.maybe(layout.clock.timekeeper, "tk_data", "timekeeper");
+  resolver.maybe(layout.clock.xtime_sec, "timekeeper", "xtime_sec");
   if (!resolver.needed().empty()) {
     return failure(
         "LAYOUT_INCOMPLETE", "The kernel's types lack what the walk needs: " + resolver.needed() + ".",

@@ -4,15 +4,16 @@
 #include <string>
 #include <vector>
 
-#include "kernel/btf.h"
+#include "kernel/type_source.h"
+#include "memory/result.h"
 
 namespace xfilter {
 
 /// Every structure offset that the walk needs, resolved once. The names are the kernel's. What is optional
 /// here is missing in some kernels that we read; it then costs what `MissingMember` says, never the walk.
 struct Layout {
-  using Field = BtfField;
-  using Optional = std::optional<BtfField>;
+  using Field = xfilter::Field;
+  using Optional = std::optional<xfilter::Field>;
 
   struct {
     Field next, prev;
@@ -87,6 +88,12 @@ struct Layout {
   };
   std::optional<Mptcp> mptcp;
 
+  /// The kernel's clock, kernel_clock.h: that it is missing costs nothing but a choice between kernels.
+  struct {
+    Optional timekeeper;  // struct tk_data
+    Optional xtime_sec;   // struct timekeeper
+  } clock;
+
   /// A member that the types do not have, and what its absence costs.
   struct MissingMember {
     std::string member;
@@ -95,7 +102,7 @@ struct Layout {
   std::vector<MissingMember> missing;
 
   /// LAYOUT_INCOMPLETE names each member that is needed and missing.
-  static Result<Layout> resolve(const Btf& types);
+  static Result<Layout> resolve(const TypeSource& types);
 };
 
 }  // namespace xfilter

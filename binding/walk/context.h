@@ -28,7 +28,7 @@ struct WalkContext {
 
   /// The inode number of a namespace, by which /proc/PID/ns names it; `inum` is that member in its structure.
   /// 0 if it cannot be read.
-  uint32_t namespaceNumber(VirtualAddress ns, const std::optional<BtfField>& inum) {
+  uint32_t namespaceNumber(VirtualAddress ns, const std::optional<Field>& inum) {
     if (!ns || !inum) return 0;
     const auto [number, isNew] = namespaceNumbers.insert(ns, 0);
     if (isNew) {
@@ -48,7 +48,7 @@ struct WalkContext {
 template <class Visit>
 void forEachListNode(WalkContext& walk, VirtualAddress head, Visit visit) {
   const auto& member = walk.layout().list_head;
-  const auto follow = [&](const BtfField& forward, const BtfField& backward, VirtualAddress stop) {
+  const auto follow = [&](const Field& forward, const Field& backward, VirtualAddress stop) {
     auto node = walk.memory.readPointer(head + forward.offset);
     VirtualAddress previous = head;
     while (node && *node != head && *node != stop && walk.budget.spend()) {

@@ -194,7 +194,7 @@ class FakeKernel {
 
   static Layout layout() {
     const auto field = [](uint64_t offset, uint32_t size) {
-      return BtfField{.offset = static_cast<uint32_t>(offset), .size = size};
+      return Field{.offset = static_cast<uint32_t>(offset), .size = size};
     };
     Layout l;
     l.list_head = {field(0, 8), field(8, 8)};
@@ -230,7 +230,7 @@ class FakeKernel {
     l.sock.net = field(kSkNet, 8);
     l.sock.v6_daddr = field(kSkV6Remote, 16);
     l.sock.v6_rcv_saddr = field(kSkV6Local, 16);
-    l.sock.ipv6only = BtfField{.offset = kSkIpv6Only, .size = 1, .bitShift = 5, .bits = 1};
+    l.sock.ipv6only = Field{.offset = kSkIpv6Only, .size = 1, .bitShift = 5, .bits = 1};
     l.sock.type = field(kSkType, 2);
     l.sock.protocol = field(kSkProtocol, 2);
     l.sock.socket = field(kSkSocket, 8);
