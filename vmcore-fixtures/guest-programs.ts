@@ -15,11 +15,17 @@ const actors = [
   "datagrams.c",
   "mptcp.c",
   "connections.c",
+  "answers.c",
+  "containers.c",
+  "groups.c",
+  "netlink.c",
+  "senders.c",
+  "unheld.c",
 ];
 const programs: Record<string, string[]> = {
   init: ["init.c", ...common],
   workload: ["workload.c", ...actors, ...common],
-  record: ["record.c", "guest.c"],
+  record: ["record.c", "answers.c", "guest.c"],
   idle: ["idle.c"],
 };
 

@@ -2,7 +2,7 @@ import { type Endpoint, procEndpoint } from "./endpoint.ts";
 
 export type Protocol = "tcp" | "udp" | "udplite" | "raw" | "icmp";
 
-/** A row of /proc/net/{tcp,udp,…}. */
+/** A row of /proc/net/{tcp,udp,…}. A mini-socket stands for one that ends (time-wait) or begins (a half-open request). */
 export interface ProcNetRow {
   protocol: Protocol;
   family: 4 | 6;
@@ -12,6 +12,11 @@ export interface ProcNetRow {
   uid: number;
   inode: number;
   netns: number;
+}
+
+/** What only tells rows apart. */
+export interface ListedRow extends ProcNetRow {
+  mini: "time-wait" | "request" | null;
 }
 
 /** include/net/tcp_states.h, by number. */
@@ -36,7 +41,18 @@ export function stateName(protocol: Protocol, state: number): string {
   return protocol !== "tcp" && name === "CLOSE" ? "UNCONN" : name;
 }
 
-export function procNetRows(table: string, text: string, netns: number): ProcNetRow[] {
+/**
+ * net/ipv4/tcp_ipv4.c: rows of mini-sockets end with the sock's address, those of whole ones go on; a request's timer is 1,
+ * that of time-wait 3.
+ */
+function miniSocket(columns: readonly string[]): ListedRow["mini"] {
+  const [, , , state = "", , timer = ""] = columns;
+  if (columns.length > 12) return null;
+  if (timer.startsWith("03:")) return "time-wait";
+  return Number.parseInt(state, 16) === 3 ? "request" : null;
+}
+
+export function procNetRows(table: string, text: string, netns: number): ListedRow[] {
   const family = table.endsWith("6") ? 6 : 4;
   const protocol = table.replace(/6$/, "") as Protocol;
   const lines = text.split("\n").slice(1);
@@ -44,7 +60,8 @@ export function procNetRows(table: string, text: string, netns: number): ProcNet
     .filter((line) => line.trim() !== "")
     .map((line) => {
       // sl local remote st tx:rx tr:when retrnsmt uid timeout inode …
-      const [, local = "", remote = "", state = "", , , , uid, , inode] = line.trim().split(/\s+/);
+      const columns = line.trim().split(/\s+/);
+      const [, local = "", remote = "", state = "", , , , uid, , inode] = columns;
       return {
         protocol,
         family,
@@ -54,6 +71,7 @@ export function procNetRows(table: string, text: string, netns: number): ProcNet
         uid: Number(uid),
         inode: Number(inode),
         netns,
+        mini: protocol === "tcp" ? miniSocket(columns) : null,
       };
     });
 }

@@ -28,6 +28,12 @@ export interface ProcessTruth {
   netns: number | null;
   pidns: number | null;
   nspid: number;
+  /** Path in the hierarchy of version 2, as the guest's initial namespace sees it. */
+  cgroup?: string | null;
+  /** Path of its program, from its own file system's root; `null` where it has none: kernel threads, zombies. */
+  exe?: string | null;
+  /** `null` where there are none to have: kernel threads, zombies. */
+  args?: string[] | null;
 }
 
 const kernelThreadFlag = 0x200000; // PF_KTHREAD of include/linux/sched.h
@@ -45,6 +51,22 @@ export function shortComm(comm: Buffer, kernelThread: boolean): Buffer {
 function namespaceInode(target: string | undefined): number | null {
   const match = /\[(\d+)\]/.exec(target ?? "");
   return match ? Number(match[1]) : null;
+}
+
+/** What `details` adds. Transcripts of before they were recorded have none of it. */
+function details(
+  transcript: Transcript,
+  pid: number,
+  leaderless: boolean,
+): Pick<ProcessTruth, "cgroup" | "exe" | "args"> {
+  const file = (name: string) => transcript.files.get(`/proc/${pid}/${name}`);
+  const cgroup = file("cgroup");
+  if (!cgroup) return {};
+  const group = { cgroup: /^0::(.*)$/m.exec(cgroup.toString())?.[1] ?? null };
+  if (leaderless) return group; // shows neither, though its other threads have both
+  const exe = file("exe")?.toString() ?? null;
+  const args = (file("cmdline") ?? Buffer.alloc(0)).toString().split("\0").slice(0, -1);
+  return { ...group, exe, args: exe === null ? null : args };
 }
 
 /** The first that /proc/PID/task names: the main thread's, as long as that lives. */
@@ -71,6 +93,7 @@ function processTruth(transcript: Transcript, pid: number, netns: number | null)
   const kernelThread = (field(9) & kernelThreadFlag) !== 0;
   const comm = shortComm(file("comm").subarray(0, -1), kernelThread);
   const isRecorder = comm.toString() === "record";
+  const threads = numbers("Threads")[0] ?? -1;
   return {
     pid,
     ppid: field(4),
@@ -79,7 +102,7 @@ function processTruth(transcript: Transcript, pid: number, netns: number | null)
     ...{ uid, euid, suid, fsuid, gid, egid, sgid, fsgid },
     state: isRecorder ? null : (fields[0] ?? ""),
     kernelThread,
-    threads: numbers("Threads")[0] ?? -1,
+    threads,
     startTimeTicks: field(22),
     session: field(6),
     sessionid: Number(file("sessionid").toString()),
@@ -87,6 +110,7 @@ function processTruth(transcript: Transcript, pid: number, netns: number | null)
     netns,
     pidns: namespaceInode(transcript.links.get(`/proc/${pid}/ns/pid`)),
     nspid: numbers("NSpid").at(-1) ?? -1,
+    ...details(transcript, pid, fields[0] === "Z" && threads > 1),
   };
 }
 

@@ -47,5 +47,13 @@ export const baseRecipeNames = ["linux-5.10", "linux-6.1", "linux-6.12", "linux-
 
 /** Modules of the guest, where the kernel has not built them in: truth's way out, a device that swallows packets. */
 export function modulesOf(recipe: Recipe): string[] {
-  return ["virtio_pci", "virtio_console", "dummy", ...(recipe.vmcoreinfo ? ["qemu_fw_cfg"] : [])];
+  return [
+    "virtio_pci",
+    "virtio_console",
+    "dummy",
+    "fou",
+    "vsock",
+    "sctp",
+    ...(recipe.vmcoreinfo ? ["qemu_fw_cfg"] : []),
+  ];
 }

@@ -1,8 +1,20 @@
-import { type Endpoint, sockaddrEndpoint } from "./endpoint.ts";
-import { type ProcNetRow, type Protocol, procNetRows, stateName } from "./proc-net.ts";
+import { Answers } from "./answers.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { type ListedRow, type ProcNetRow, type Protocol, procNetRows, stateName } from "./proc-net.ts";
 import type { Transcript } from "./transcript.ts";
 
-/** A sock that at least one process holds. What the guest could not be asked is `null`. */
+/** Why no process holds a socket; `null` where one does. */
+export type UnownedReason =
+  | "time-wait"
+  | "syn-recv"
+  | "orphan"
+  | "not-accepted"
+  | "in-flight"
+  | "io-uring"
+  | "kernel"
+  | "unknown";
+
+/** A sock, held or not. What the guest could not be asked is `null`. */
 export interface SocketTruth {
   protocol: Protocol;
   /** The socket's own: 6 also when it carries IPv4. */
@@ -10,7 +22,11 @@ export interface SocketTruth {
   state: string;
   local: Endpoint;
   remote: Endpoint | null;
-  uid: number;
+  /**
+   * Time-wait has none, in truth. Of other socks without an inode /proc tells only a half-open request's, which is its
+   * listener's: before 7.x it prints 0.
+   */
+  uid: number | null;
   inode: number;
   netns: number;
   boundInterface: number | null;
@@ -18,58 +34,14 @@ export interface SocketTruth {
   dualStack: boolean | null;
   mptcp: boolean | null;
   owners: { pid: number; fd: number }[];
+  unownedReason: UnownedReason | null;
 }
 
-const MPTCP = 262;
-
-/** The answers of getsockopt and friends for one socket, with names and types. */
-class Answers {
-  private readonly values: Map<string, string>;
-
-  constructor(values: Map<string, string>) {
-    this.values = values;
-  }
-
-  number(key: string): number {
-    return Number(this.values.get(key));
-  }
-
-  endpoint(key: "local" | "remote"): Endpoint | null {
-    const [family = "", hex = ""] = (this.values.get(key) ?? "").split(":");
-    return family === "2" || family === "10" ? sockaddrEndpoint(Number(family), hex) : null;
-  }
-
-  get family(): 4 | 6 | null {
-    return ({ 2: 4, 10: 6 }[this.number("domain")] as 4 | 6 | undefined) ?? null;
-  }
-
-  get mptcp(): boolean {
-    return this.number("protocol") === MPTCP;
-  }
-
-  get protocol(): Protocol | null {
-    if (this.family === null) return null;
-    if (this.number("type") === 3) return "raw";
-    const names: Record<number, Protocol> = {
-      1: "icmp",
-      6: "tcp",
-      17: "udp",
-      58: "icmp",
-      136: "udplite",
-      [MPTCP]: "tcp",
-    };
-    return names[this.number("protocol")] ?? null;
-  }
-
-  /**
-   * What comes to an IPv6 wildcard socket that waits for anybody may be IPv4, unless it is IPV6_V6ONLY. Raw and ping
-   * sockets are of one family.
-   */
-  receivesBoth(protocol: Protocol, state: string, local: Endpoint): boolean {
-    const waits = protocol === "tcp" ? state === "LISTEN" : protocol.startsWith("udp") && state === "UNCONN";
-    const wildcard = local.address === "::" && local.port !== 0;
-    return this.family === 6 && waits && wildcard && this.number("v6only") === 0;
-  }
+/** A socket that sends what no flow describes: frames, or packets with a header of its own, or by other transports. */
+export interface OtherSocketTruth {
+  kind: "packet" | "vsock" | "sctp" | "raw-header";
+  inode: number;
+  owners: { pid: number; fd: number }[];
 }
 
 const same = (a: Endpoint, b: Endpoint) => a.address === b.address && a.port === b.port;
@@ -97,25 +69,6 @@ function crossCheck(row: ProcNetRow, answers: Answers): void {
   if (row.state !== state) complain("state", row.state, state);
 }
 
-/** A socket that no table lists: unbound, bound but not listening, reset. It has never had a peer, or has lost it. */
-function unlisted(inode: number, answers: Answers): Omit<SocketTruth, "owners"> | null {
-  const { protocol, family } = answers;
-  if (protocol === null || family === null || answers.mptcp) return null;
-  const local = answers.endpoint("local");
-  const state = stateName(protocol, protocol === "tcp" ? answers.number("state") : 7);
-  const remote = answers.endpoint("remote");
-  if (!local || remote || !(state === "CLOSE" || state === "UNCONN"))
-    throw new Error(`Socket ${inode} (${protocol}, ${state}) is in no table of /proc/net`);
-  return {
-    ...{ protocol, family, state, local, remote, inode },
-    dualStack: answers.receivesBoth(protocol, state, local),
-    uid: answers.number("uid"),
-    netns: answers.number("netns"),
-    boundInterface: answers.number("interface"),
-    mptcp: false,
-  };
-}
-
 /** Who holds which inode, through whichever thread's table. */
 function ownersByInode(transcript: Transcript): Map<number, SocketTruth["owners"]> {
   const owners = new Map<number, SocketTruth["owners"]>();
@@ -132,28 +85,118 @@ function ownersByInode(transcript: Transcript): Map<number, SocketTruth["owners"
   return owners;
 }
 
-export function socketTruths(transcript: Transcript): { sockets: SocketTruth[]; otherRows: ProcNetRow[] } {
+/** Of no table: unbound, bound but not listening, reset; or in a network that nobody could enter to read its tables. */
+function unlisted(
+  inode: number,
+  answers: Answers,
+  readable: boolean,
+): Omit<SocketTruth, "owners" | "unownedReason"> | null {
+  const { protocol, family } = answers;
+  if (protocol === null || family === null || answers.mptcp) return null;
+  const local = answers.endpoint("local");
+  const state = stateName(protocol, protocol === "tcp" ? answers.number("state") : 7);
+  const remote = answers.endpoint("remote");
+  if (!local || (readable && (remote || !(state === "CLOSE" || state === "UNCONN"))))
+    throw new Error(`Socket ${inode} (${protocol}, ${state}) is in no table of /proc/net`);
+  return {
+    ...{ protocol, family, state, local, remote, inode },
+    dualStack: answers.receivesBoth(protocol, state, local),
+    uid: answers.number("uid"),
+    netns: answers.number("netns"),
+    boundInterface: answers.number("interface"),
+    mptcp: false,
+  };
+}
+
+/** What the workload declared, by inode or by port. */
+class Unheld {
+  private readonly byInode = new Map<number, Map<string, string>>();
+  private readonly byPort = new Map<number, Map<string, string>>();
+
+  constructor(declared: readonly Map<string, string>[]) {
+    for (const values of declared) {
+      if (values.has("inode")) this.byInode.set(Number(values.get("inode")), values);
+      else this.byPort.set(Number(values.get("port")), values);
+    }
+  }
+
+  inodes(): Iterable<number> {
+    return this.byInode.keys();
+  }
+
+  answers(inode: number): Answers | null {
+    const values = this.byInode.get(inode);
+    return values ? new Answers(values) : null;
+  }
+
+  reason(inode: number, port: number): UnownedReason | undefined {
+    return (this.byInode.get(inode) ?? this.byPort.get(port))?.get("reason") as UnownedReason | undefined;
+  }
+
+  uid(port: number): number | null {
+    return Number(this.byPort.get(port)?.get("uid") ?? Number.NaN) || null;
+  }
+}
+
+/** What TCP itself keeps is told apart by what kind of sock it is and what state it is in. */
+function reasonOf(row: ListedRow, unheld: Unheld): UnownedReason {
+  if (row.mini) return row.mini === "request" ? "syn-recv" : "time-wait";
+  if (row.inode === 0) return ["ESTABLISHED", "CLOSE_WAIT"].includes(row.state) ? "not-accepted" : "orphan";
+  const reason = unheld.reason(row.inode, row.local.port);
+  if (!reason)
+    throw new Error(`Nobody holds socket ${row.inode} (${row.protocol} ${shown(row.local)}), nobody knows why`);
+  return reason;
+}
+
+function listed(row: ListedRow, answers: Answers | null): Omit<SocketTruth, "owners" | "unownedReason"> {
+  if (answers) crossCheck(row, answers);
+  const { mini: _, ...fields } = row;
+  const waits = row.state === "LISTEN" || row.state === "UNCONN";
+  return {
+    ...fields,
+    boundInterface: answers ? answers.number("interface") : null,
+    dualStack: row.family === 4 || !waits ? false : (answers?.receivesBoth(row.protocol, row.state, row.local) ?? null),
+    mptcp: answers?.mptcp ?? null,
+  };
+}
+
+export function socketTruths(transcript: Transcript): SocketTruth[] {
   const rows = [...transcript.networks].flatMap(([netns, tables]) =>
     [...tables].flatMap(([table, text]) => procNetRows(table, text, netns)),
   );
+  const rowsOf = new Map<number, ListedRow[]>();
+  for (const row of rows) rowsOf.set(row.inode, [...((row.inode && rowsOf.get(row.inode)) || []), row]);
   const owned = ownersByInode(transcript);
+  const unheld = new Unheld(transcript.unheld);
   const sockets: SocketTruth[] = [];
   for (const [inode, owners] of owned) {
     const values = transcript.answers.get(inode);
     const answers = values ? new Answers(values) : null;
-    const listed = rows.filter((row) => row.inode === inode);
-    for (const row of listed) {
-      if (answers) crossCheck(row, answers);
-      sockets.push({
-        ...row,
-        boundInterface: answers ? answers.number("interface") : null,
-        dualStack: row.family === 4 ? false : (answers?.receivesBoth(row.protocol, row.state, row.local) ?? null),
-        mptcp: answers?.mptcp ?? null,
-        owners,
-      });
-    }
-    const socket = listed.length === 0 && answers ? unlisted(inode, answers) : null;
-    if (socket) sockets.push({ ...socket, owners });
+    const rowsHere = rowsOf.get(inode) ?? [];
+    for (const row of rowsHere) sockets.push({ ...listed(row, answers), owners, unownedReason: null });
+    const socket = rowsHere.length === 0 && answers ? unlisted(inode, answers, true) : null;
+    if (socket) sockets.push({ ...socket, owners, unownedReason: null });
   }
-  return { sockets, otherRows: rows.filter(({ inode }) => !owned.has(inode)) };
+  for (const row of rows) {
+    if (owned.has(row.inode)) continue;
+    const unownedReason = reasonOf(row, unheld);
+    const told = row.inode !== 0 || unownedReason === "syn-recv";
+    const uid = told ? row.uid : unownedReason === "time-wait" ? null : unheld.uid(row.local.port);
+    sockets.push({ ...listed(row, unheld.answers(row.inode)), uid, owners: [], unownedReason });
+  }
+  for (const inode of unheld.inodes()) {
+    const answers = unheld.answers(inode)!;
+    if (rowsOf.has(inode)) continue;
+    const socket = unlisted(inode, answers, transcript.networks.has(answers.number("netns")));
+    if (socket) sockets.push({ ...socket, owners: [], unownedReason: unheld.reason(inode, 0) ?? "unknown" });
+  }
+  return sockets;
+}
+
+export function otherSocketTruths(transcript: Transcript): OtherSocketTruth[] {
+  const owned = ownersByInode(transcript);
+  return [...transcript.answers].flatMap(([inode, values]) => {
+    const kind = new Answers(values).otherKind;
+    return kind ? [{ kind, inode, owners: owned.get(inode) ?? [] }] : [];
+  });
 }

@@ -5,6 +5,8 @@ export interface Transcript {
   readonly links: Map<string, string>;
   /** The kernel's answers about sockets, by inode. */
   readonly answers: Map<number, Map<string, string>>;
+  /** What the workload declared of sockets that nobody holds: guest/unheld.c. */
+  readonly unheld: Map<string, string>[];
   /** Inodes of descriptors that pidfd_getfd did not give out: of processes without leader, or of one thread's table. */
   readonly unreachable: Set<number>;
   /** Network namespace → table → text. */
@@ -13,11 +15,14 @@ export interface Transcript {
   readonly last: Map<number, Buffer>;
 }
 
+const pairs = (words: readonly string[]) => new Map(words.map((pair) => pair.split("=", 2) as [string, string]));
+
 export function readTranscript(bytes: Buffer): Transcript {
   const transcript: Transcript = {
     files: new Map(),
     links: new Map(),
     answers: new Map(),
+    unheld: [],
     unreachable: new Set(),
     networks: new Map(),
     last: new Map(),
@@ -40,10 +45,13 @@ export function readTranscript(bytes: Buffer): Transcript {
         transcript.links.set(first, second);
         break;
       case "socket": {
-        const answers = new Map(rest.slice(2).map((pair) => pair.split("=", 2) as [string, string]));
+        const answers = pairs(rest.slice(2));
         transcript.answers.set(Number(answers.get("inode")), answers);
         break;
       }
+      case "unheld":
+        transcript.unheld.push(pairs(rest));
+        break;
       case "unreachable":
         transcript.unreachable.add(Number(third));
         break;

@@ -1,16 +1,15 @@
-import type { ProcNetRow } from "./proc-net.ts";
 import { type ProcessTruth, processTruths, shortComm } from "./process-truth.ts";
-import { type SocketTruth, socketTruths } from "./socket-truth.ts";
+import { type OtherSocketTruth, otherSocketTruths, type SocketTruth, socketTruths } from "./socket-truth.ts";
 import { readTranscript, type Transcript } from "./transcript.ts";
 
 /** truth.json: what the guest itself said of its processes and sockets right before it was frozen. */
 export interface Truth {
   guest: { release: string; version: string; bootId: string; commandLine: string; modules: string[] };
   processes: ProcessTruth[];
-  /** One for each sock that a process holds. */
+  /** One for each sock: first those that a process holds, then those that nobody does. */
   sockets: SocketTruth[];
-  /** Rows of /proc/net/* without a holder: orphans, time-wait, accept queues, in flight in a UNIX socket. */
-  otherRows: ProcNetRow[];
+  /** What processes hold beside them, and can send with. */
+  otherSockets: OtherSocketTruth[];
   /** Kernel workers that came or went while the truth was recorded. */
   unstable: { pid: number; comm: string }[];
 }
@@ -30,7 +29,6 @@ export function parseTranscript(bytes: Buffer): Truth {
   const transcript = readTranscript(bytes);
   const text = (path: string) => transcript.files.get(path)?.toString().trim() ?? "";
   const processes = processTruths(transcript);
-  const { sockets, otherRows } = socketTruths(transcript);
   return {
     guest: {
       release: text("/proc/sys/kernel/osrelease"),
@@ -42,8 +40,8 @@ export function parseTranscript(bytes: Buffer): Truth {
         .map((line) => line.split(" ")[0] ?? ""),
     },
     processes,
-    sockets,
-    otherRows,
+    sockets: socketTruths(transcript),
+    otherSockets: otherSocketTruths(transcript),
     unstable: unstableWorkers(transcript, processes),
   };
 }

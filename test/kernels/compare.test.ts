@@ -20,8 +20,8 @@ const socket = {
 const truth = (): Truth => ({
   guest: { release: "6.1.0", version: "", bootId: "", commandLine: "", modules: [] },
   processes: [{ ...process, commBytes: "6e63", startTimeTicks: 123 }],
-  sockets: [{ ...socket, boundInterface: 0, owners: [{ pid: 7, fd: 3 }] }],
-  otherRows: [],
+  sockets: [{ ...socket, boundInterface: 0, owners: [{ pid: 7, fd: 3 }], unownedReason: null }],
+  otherSockets: [{ kind: "packet", inode: 12, owners: [{ pid: 7, fd: 4 }] }],
   unstable: [],
 });
 const readProcess = (changes: Partial<ProcessJson> = {}): ProcessJson => ({
@@ -84,7 +84,7 @@ it("excuses what the truth does not know, and nothing else", () => {
   unknown.unstable = [{ pid: 8, comm: "kworker/0:1" }];
   const read = reading({
     processes: [readProcess({ state: "R" }), readProcess({ pid: 8, comm: "kworker/0:1" })],
-    sockets: [readSocket({ remote: { address: "0.0.0.0", port: 0 } }), readSocket({ inode: 0, owners: [] })],
+    sockets: [readSocket({ remote: { address: "0.0.0.0", port: 0 } })],
   });
   expect(compare(unknown, read)).toEqual([]);
 });
@@ -95,4 +95,39 @@ it("tells the subflows of one MPTCP socket apart by their ends", () => {
   const elsewhere = { address: "192.0.2.2", port: 44 };
   two.sockets = [first!, { ...first!, remote: elsewhere }];
   expect(compare(two, reading({ sockets: [readSocket({ remote: elsewhere }), readSocket()] }))).toEqual([]);
+});
+
+it("holds a reader to the sockets that nobody holds, by what they connect", () => {
+  const theirs = (changes: Partial<SocketJson>) => readSocket({ inode: 0, owners: [], uid: null, ...changes });
+  const waiting = { ...truth().sockets[0]!, inode: 0, owners: [], state: "TIME_WAIT", uid: null };
+  const known: Truth = { ...truth(), sockets: [...truth().sockets, { ...waiting, unownedReason: "time-wait" }] };
+  const right = theirs({ state: "TIME_WAIT", unownedReason: "time-wait" });
+  const differences = (...read: SocketJson[]) => compare(known, reading({ sockets: [readSocket(), ...read] }));
+  expect(differences(right)).toEqual([]);
+  expect(differences({ ...right, uid: 0 })).toEqual([
+    "socket tcp 10.0.2.15:22 → 192.0.2.1:44: uid: truth null, read 0",
+  ]);
+  expect(differences({ ...right, unownedReason: "orphan" })).toEqual([
+    'socket tcp 10.0.2.15:22 → 192.0.2.1:44: unownedReason: truth "time-wait", read "orphan"',
+  ]);
+  expect(differences({ ...right, netns: 4 })).toHaveLength(2); // one missing, one too many
+  expect(differences(right, right)).toHaveLength(1);
+});
+
+it("holds a reader to the senders without flows, if it lists them", () => {
+  const differences = (otherSockets: Truth["otherSockets"]) => compare(truth(), reading({ otherSockets }));
+  const [packet] = truth().otherSockets;
+  expect(differences([packet!])).toEqual([]);
+  expect(differences([])).toEqual(['packet socket 12 of [{"pid":7,"fd":4}]: missing']);
+  expect(differences([{ ...packet!, kind: "vsock" }])).toHaveLength(2);
+  expect(differences([packet!, packet!])).toHaveLength(1);
+});
+
+it("compares details where they were asked for", () => {
+  const known = truth();
+  known.processes[0]!.cgroup = "/a";
+  const differences = (changes: object) => compare(known, reading({ processes: [{ ...readProcess(), ...changes }] }));
+  expect(differences({})).toEqual([]);
+  expect(differences({ cgroup: "/a", exe: "/bin/nc" })).toEqual([]);
+  expect(differences({ cgroup: "/b" })).toEqual(['process 7 ("nc"): cgroup: truth "/a", read "/b"']);
 });

@@ -1,12 +1,13 @@
 import type { ProcessJson, SocketJson } from "../../lib/index.ts";
 import type { ProcessTruth } from "../../vmcore-fixtures/process-truth.ts";
-import type { SocketTruth } from "../../vmcore-fixtures/socket-truth.ts";
+import type { OtherSocketTruth, SocketTruth } from "../../vmcore-fixtures/socket-truth.ts";
 import type { Truth } from "../../vmcore-fixtures/truth.ts";
 
 /** What a reader said of the same guest. */
 export interface Reading {
   processes: readonly ProcessJson[];
   sockets: readonly SocketJson[];
+  otherSockets?: readonly OtherSocketTruth[];
 }
 
 type Values = Record<string, unknown>;
@@ -26,7 +27,10 @@ function sameState(truth: ProcessTruth, read: ProcessJson): boolean {
 }
 
 function processDifferences(truth: ProcessTruth, read: ProcessJson): string[] {
-  const { commBytes: _, startTimeTicks, state, ...fields } = truth;
+  const { commBytes: _, startTimeTicks, state, cgroup, exe, args, ...always } = truth;
+  // What `details` adds is compared if it was asked for, and the truth has it.
+  const details = Object.entries({ cgroup, exe, args }).filter(([name, value]) => name in read && value !== undefined);
+  const fields = { ...always, ...Object.fromEntries(details) };
   const subject = `process ${truth.pid} (${JSON.stringify(truth.comm)})`;
   const ticks = Number(BigInt(read.startTime) / 10_000_000n);
   return fieldDifferences(
@@ -36,38 +40,67 @@ function processDifferences(truth: ProcessTruth, read: ProcessJson): string[] {
   );
 }
 
+type Holder = { pid: number; fd: number };
+
+const sortedOwners = (owners: readonly Holder[]) =>
+  owners.map(({ pid, fd }) => ({ pid, fd })).sort((a, b) => a.pid - b.pid || a.fd - b.fd);
+
 function comparableSocket(socket: SocketTruth | SocketJson): Values {
-  const { protocol, family, state, local, remote, uid, inode, netns, dualStack, mptcp } = socket;
-  const owners = socket.owners.map(({ pid, fd }) => ({ pid, fd })).sort((a, b) => a.pid - b.pid || a.fd - b.fd);
-  return { protocol, family, state, local, remote, uid, inode, netns, dualStack, mptcp, owners };
+  const { protocol, family, state, local, remote, uid, inode, netns, dualStack, mptcp, unownedReason } = socket;
+  const fields = { protocol, family, state, local, remote, uid, inode, netns, dualStack, mptcp, unownedReason };
+  return { ...fields, owners: sortedOwners(socket.owners) };
 }
 
 function socketDifferences(truth: SocketTruth, read: SocketJson): string[] {
   const known = { ...comparableSocket(truth), boundInterface: truth.boundInterface };
-  for (const [field, value] of Object.entries(known)) if (value === null) delete (known as Values)[field];
+  const certain = ["unownedReason", ...(truth.unownedReason === "time-wait" ? ["uid"] : [])]; // null says: there is none
+  for (const [field, value] of Object.entries(known))
+    if (value === null && !certain.includes(field)) delete (known as Values)[field];
   const boundInterface = read.boundInterface ?? 0; // "none" is null there, 0 here
-  return fieldDifferences(`socket inode ${truth.inode}`, known, { ...comparableSocket(read), boundInterface });
+  const subject = truth.inode === 0 ? `socket ${ends(truth)}` : `socket inode ${truth.inode}`;
+  return fieldDifferences(subject, known, { ...comparableSocket(read), boundInterface });
 }
 
-const described = ({ protocol, local, remote, owners }: SocketTruth | SocketJson) => {
-  const ends = [local, remote].map((end) => (end ? `${end.address}:${end.port}` : "?")).join(" → ");
-  return `${protocol} ${ends}, held by ${owners.map(({ pid, fd }) => `${pid}/${fd}`).join(" ")}`;
+const ends = ({ protocol, local, remote }: SocketTruth | SocketJson) =>
+  `${protocol} ${[local, remote].map((end) => (end ? `${end.address}:${end.port}` : "?")).join(" → ")}`;
+
+const described = (socket: SocketTruth | SocketJson) => {
+  const holders = socket.owners.map(({ pid, fd }) => `${pid}/${fd}`).join(" ");
+  return `${ends(socket)}, ${holders ? `held by ${holders}` : `by nobody: ${socket.unownedReason}`}`;
 };
 
-function grouped<T extends { inode: number }>(sockets: readonly T[]): Map<number, T[]> {
-  const groups = new Map<number, T[]>();
-  for (const socket of sockets) groups.set(socket.inode, [...(groups.get(socket.inode) ?? []), socket]);
+/** What a sock of the truth is found by: its inode, or without one what it connects. */
+const identity = (socket: SocketTruth | SocketJson) =>
+  socket.inode !== 0 ? `${socket.inode}` : `${socket.netns} ${socket.family} ${ends(socket)}`;
+
+function grouped(sockets: readonly SocketJson[]): Map<string, SocketJson[]> {
+  const groups = new Map<string, SocketJson[]>();
+  for (const socket of sockets) {
+    const group = groups.get(identity(socket));
+    if (group) group.push(socket);
+    else groups.set(identity(socket), [socket]);
+  }
   return groups;
 }
 
 /** The subflows of an MPTCP socket share its inode: then it is the tuple that says which is which. */
 function takeMatch(truth: SocketTruth, candidates: SocketJson[]): SocketJson | undefined {
-  const ends = ({ local, remote }: SocketTruth | SocketJson) => JSON.stringify([local, remote]);
   const exact = candidates.findIndex((candidate) => ends(candidate) === ends(truth));
   return candidates.splice(Math.max(exact, 0), 1)[0];
 }
 
-/** Everything in which a reading differs from the truth, one line each. Sockets that no process holds do not count. */
+function otherSocketDifferences(truth: readonly OtherSocketTruth[], read: readonly OtherSocketTruth[]): string[] {
+  const lines = (sockets: readonly OtherSocketTruth[]) =>
+    sockets.map(({ kind, inode, owners }) => `${kind} socket ${inode} of ${JSON.stringify(sortedOwners(owners))}`);
+  const [expected, actual] = [lines(truth), lines(read)];
+  return [
+    ...expected.filter((line) => !actual.includes(line)).map((line) => `${line}: missing`),
+    ...actual.filter((line) => !expected.includes(line)).map((line) => `${line}: is not in the truth`),
+    ...(new Set(actual).size < actual.length ? ["other sockets: one is there more than once"] : []),
+  ];
+}
+
+/** Everything in which a reading differs from the truth, one line each. */
 export function compare(truth: Truth, reading: Reading): string[] {
   const differences: string[] = [];
   const unstable = new Set(truth.unstable.map(({ pid }) => pid));
@@ -83,13 +116,17 @@ export function compare(truth: Truth, reading: Reading): string[] {
   for (const { pid, comm } of processes.values())
     if (!unstable.has(pid)) differences.push(`process ${pid} (${JSON.stringify(comm)}): is not in the truth`);
 
-  const sockets = grouped(reading.sockets.filter(({ owners }) => owners.length > 0));
-  for (const socket of truth.sockets) {
-    const read = takeMatch(socket, sockets.get(socket.inode) ?? []);
+  // A reader that looks only at what processes hold is held to that.
+  const seesUnowned = reading.sockets.some(({ unownedReason }) => unownedReason !== null);
+  const sockets = grouped(reading.sockets.filter(({ owners }) => seesUnowned || owners.length > 0));
+  for (const socket of truth.sockets.filter(({ owners }) => seesUnowned || owners.length > 0)) {
+    const read = takeMatch(socket, sockets.get(identity(socket)) ?? []);
     if (read) differences.push(...socketDifferences(socket, read));
     else differences.push(`socket inode ${socket.inode}: missing (${described(socket)})`);
   }
   for (const socket of [...sockets.values()].flat())
     differences.push(`socket inode ${socket.inode}: is not in the truth (${described(socket)})`);
+  if (reading.otherSockets && truth.otherSockets)
+    differences.push(...otherSocketDifferences(truth.otherSockets, reading.otherSockets));
   return differences;
 }

@@ -4,6 +4,7 @@
 
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 static void listeners(void) {
@@ -130,18 +131,33 @@ static void backlog(void) {
   for (int i = 0; i < 3; i++) connected(SOCK_STREAM, 0, "::1", 5501);
 }
 
+/* Gone before it was accepted: what waits in the queue has heard so. */
+static void closed_in_queue(void) {
+  listening(0, "127.0.0.1", 5502, 4);
+  close(connected(SOCK_STREAM, 0, "127.0.0.1", 5502));
+  setfsuid(1003);
+  listening(0, "127.0.0.1", 5503, 4);
+  unheld_uid(5503, 1003); /* it inherits from its listener */
+  connected(SOCK_STREAM, 0, "127.0.0.1", 5503);
+}
+
 /* Half open: a SYN from afar, to which our answer is lost. */
 static void syn_received(void) {
   listening(0, "0.0.0.0", 5510, 4);
   listening(0, "::", 5511, 4);
+  setfsuid(1003);
+  listening(0, OWN4, 5513, 4);
   union address own4 = at(OWN4, 5510), own6 = at(OWN6, 5511), away4 = at(AWAY4, 5512), away6 = at(AWAY6, 5512);
+  union address mapped = at(OWN4, 5511), of_user = at(OWN4, 5513);
   inject(&away4, &own4, 7000, 0, SEGMENT_SYN);
   inject(&away6, &own6, 7000, 0, SEGMENT_SYN);
+  inject(&away4, &mapped, 7000, 0, SEGMENT_SYN);
+  inject(&away4, &of_user, 7000, 0, SEGMENT_SYN);
 }
 
-static void time_wait(int port) {
-  int listener = listening(0, "127.0.0.1", port, 4);
-  int client = connected(SOCK_STREAM, 0, "127.0.0.1", port);
+static void time_wait(const char *listener_host, const char *host, int port) {
+  int listener = listening(0, listener_host, port, 4);
+  int client = connected(SOCK_STREAM, 0, host, port);
   int server = accepted(listener);
   close(client);
   close(server);
@@ -149,18 +165,41 @@ static void time_wait(int port) {
 }
 
 /* Closed by their holder, not yet by TCP. */
-static void leftovers(void) {
-  close(established(OWN4, 5520, AWAY4, 443).fd); /* orphan in FIN_WAIT1 */
+static void orphans(void) {
+  close(established(OWN4, 5520, AWAY4, 443).fd); /* in FIN_WAIT1 */
   close(established(OWN6, 5521, AWAY6, 443).fd);
   struct peer peer = established(OWN4, 5522, AWAY4, 443);
   peer_says(&peer, SEGMENT_FIN | SEGMENT_ACK);
-  close(peer.fd); /* orphan in LAST_ACK */
-  peer = established(OWN4, 5523, AWAY4, 443);
+  close(peer.fd); /* in LAST_ACK */
+  peer = established(OWN4, 5526, AWAY4, 443);
+  close(peer.fd);
+  peer_says(&peer, SEGMENT_FIN | SEGMENT_ACK); /* in CLOSING */
+  peer = established(OWN6, 5527, AWAY6, 443);
+  option(peer.fd, IPPROTO_TCP, TCP_LINGER2, 115); /* a whole socket for 55 s, then a mini-socket */
+  shutdown(peer.fd, SHUT_WR);
+  peer.own_sequence++;
+  peer_says(&peer, SEGMENT_ACK);
+  close(peer.fd); /* in FIN_WAIT2 */
+
+  setfsuid(1003);
+  char queue[20000] = {0};
+  peer = established(OWN4, 5528, AWAY4, 22);
+  must(write(peer.fd, queue, sizeof queue), "write");
+  close(peer.fd); /* the user's, with a queue that it goes on sending */
+  unheld_uid(5528, 1003);
+}
+
+static void mini_sockets(void) {
+  struct peer peer = established(OWN4, 5523, AWAY4, 443);
   close(peer.fd);
   peer.own_sequence++;
-  peer_says(&peer, SEGMENT_ACK); /* a mini-socket that says TIME_WAIT and means FIN_WAIT2 */
-  time_wait(5524);
-  time_wait(5525);
+  peer_says(&peer, SEGMENT_ACK); /* says TIME_WAIT and means FIN_WAIT2 */
+  time_wait("127.0.0.1", "127.0.0.1", 5524);
+  time_wait("127.0.0.1", "127.0.0.1", 5525);
+  time_wait("::1", "::1", 5529);
+  time_wait("::", "::ffff:127.0.0.1", 5530);
+  setfsuid(1003);
+  time_wait("::", "127.0.0.1", 5531);
 }
 
 void tcp_actors(void) {
@@ -173,5 +212,7 @@ void tcp_actors(void) {
   actor("closed", closed);
   actor("backlog", backlog);
   actor("syn-received", syn_received);
-  actor("leftovers", leftovers); /* last: time-wait ends after a minute */
+  actor("closed-in-queue", closed_in_queue);
+  actor("orphans", orphans); /* these last: time-wait ends after a minute */
+  actor("mini-sockets", mini_sockets);
 }

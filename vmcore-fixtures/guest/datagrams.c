@@ -149,6 +149,7 @@ static void in_ring(void) {
   if (ring == -1) return; /* a kernel may be built or set up without */
   int fd = listening(0, "127.0.0.1", 3200, 4);
   must(syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &fd, 1), "IORING_REGISTER_FILES");
+  unheld("io-uring", fd);
   close(fd);
 }
 

@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -52,6 +53,23 @@ struct peer established(const char *own, int own_port, const char *away, int awa
 void inject(const union address *from, const union address *to, uint32_t sequence, uint32_t ack, int flags);
 void peer_says(const struct peer *peer, int flags);
 
+/* answers.c: writes key=value… and returns a descriptor of the socket's network namespace, or -1 */
+int socket_answers(FILE *out, int fd);
+
+/*
+ * unheld.c: declares what the recorder cannot find out by itself, in the file UNHELD. A socket that its last holder is
+ * about to let go of is asked about everything while it can be; of the others a port of the home network is known.
+ */
+#define UNHELD "/unheld"
+void unheld(const char *reason, int fd);
+void unheld_port(const char *reason, int protocol, int port);
+void unheld_uid(int port, uid_t uid);
+/* Sends descriptors through a UNIX socket and closes them here. */
+void send_away(int through, const int *fds, int count);
+
+/* groups.c: the caller's place among the control groups; directories are made */
+void into_group(const char *path);
+
 /* network.c */
 void bring_up(const char *device);
 void address_on(const char *device, const char *host, int prefix);
@@ -64,5 +82,8 @@ void socket_actors(void);
 void mptcp_actors(void);
 void tcp_actors(void);
 void namespace_actors(void);
+void container_actors(void);
+void sender_actors(void);
+void unheld_actors(void);
 
 #endif

@@ -66,6 +66,7 @@ int main(void) {
   dup2(must(open("/dev/console", O_RDWR), "/dev/console"), 0);
   dup2(0, 1);
   dup2(0, 2);
+  mount_on("cgroup2", "/sys/fs/cgroup");
   load_modules();
   settings();
   run("/workload", "workload", 1);

@@ -1,13 +1,10 @@
 /* Multipath TCP: one socket for the process, one or several TCP sockets beneath it. */
 #define _GNU_SOURCE
 #include "guest.h"
+#include "netlink.h"
 
-#include <arpa/inet.h>
-#include <linux/genetlink.h>
 #include <linux/mptcp.h>
-#include <linux/netlink.h>
 #include <sched.h>
-#include <string.h>
 #include <unistd.h>
 
 /* 5.10 has no MPTCP as Debian builds it. */
@@ -33,52 +30,6 @@ static void mptcp(void) {
   opened(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
 }
 
-struct message {
-  struct nlmsghdr header;
-  struct genlmsghdr generic;
-  char attributes[256];
-};
-
-static struct nlattr *attribute(struct message *message, int type, const void *data, int length) {
-  struct nlattr *attribute = (void *)((char *)message + message->header.nlmsg_len);
-  attribute->nla_type = type;
-  attribute->nla_len = NLA_HDRLEN + length;
-  if (length) memcpy(attribute + 1, data, length);
-  message->header.nlmsg_len += NLA_HDRLEN + NLA_ALIGN(length);
-  return attribute;
-}
-
-static struct message message_for(int type, int command, int version) {
-  struct message message = {.header = {.nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK}};
-  message.header.nlmsg_len = NLMSG_HDRLEN + GENL_HDRLEN;
-  message.generic.cmd = command;
-  message.generic.version = version;
-  return message;
-}
-
-/* Sends and takes one answer: an acknowledgement, or what was asked for followed by one. */
-static void exchange(int fd, struct message *message, char *answer, size_t size) {
-  must(send(fd, message, message->header.nlmsg_len, 0), "netlink");
-  must(recv(fd, answer, size, 0), "netlink");
-  struct nlmsghdr *header = (void *)answer;
-  struct nlmsgerr *error = NLMSG_DATA(header);
-  if (header->nlmsg_type == NLMSG_ERROR && error->error != 0) fail("netlink refuses");
-}
-
-static int family_of(int fd, const char *name) {
-  char answer[4096];
-  struct message message = message_for(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 1);
-  message.header.nlmsg_flags = NLM_F_REQUEST;
-  attribute(&message, CTRL_ATTR_FAMILY_NAME, name, strlen(name) + 1);
-  exchange(fd, &message, answer, sizeof answer);
-  struct nlmsghdr *header = (void *)answer;
-  char *end = answer + header->nlmsg_len;
-  struct nlattr *at = (void *)((char *)NLMSG_DATA(header) + GENL_HDRLEN);
-  for (; (char *)at < end; at = (void *)((char *)at + NLA_ALIGN(at->nla_len)))
-    if (at->nla_type == CTRL_ATTR_FAMILY_ID) return *(uint16_t *)(at + 1);
-  fail(name);
-}
-
 /* Tells the path manager of this network namespace to open a second subflow from `host`. */
 static void second_path(const char *host) {
   char answer[4096];
@@ -87,7 +38,7 @@ static void second_path(const char *host) {
   uint16_t family = AF_INET;
   uint8_t id = 1;
   int fd = must(socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC), "NETLINK_GENERIC");
-  int manager = family_of(fd, MPTCP_PM_NAME);
+  int manager = netlink_family(fd, MPTCP_PM_NAME);
 
   struct message limits = message_for(manager, MPTCP_PM_CMD_SET_LIMITS, MPTCP_PM_VER);
   attribute(&limits, MPTCP_PM_ATTR_SUBFLOWS, &two, sizeof two);

@@ -38,6 +38,7 @@ static void setuid_program(void) {
 
 /* The attacker of the project's story: an honest user's uid, an ssh connection to the world. */
 static void ssh_client(void) {
+  into_group("/user.slice/user-1003.slice/session-4.scope");
   write_text("/proc/self/loginuid", "1003");
   setsid();
   setfsuid(1003);
@@ -60,12 +61,14 @@ static void changed_owner(void) {
 
 /* As sshd does it: root accepts, a child keeps the connection and turns into the user; the socket goes on saying root. */
 static void ssh_session(void) {
+  into_group("/user.slice/user-1007.slice/session-5.scope");
   write_text("/proc/self/loginuid", "1007");
   setsid();
   become(1007);
 }
 
 static void ssh_server(void) {
+  into_group("/system.slice/ssh.service");
   int listener = listening(0, OWN4, 22, 8);
   int client = connected(SOCK_STREAM, 0, OWN4, 22);
   int connection = accepted(listener);
@@ -94,19 +97,6 @@ static void duplicated(void) {
 
 static int unix_pair[2];
 
-static void pass(int fd) {
-  char byte = 0, control[CMSG_SPACE(sizeof fd)];
-  struct iovec data = {&byte, 1};
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof fd);
-  *(int *)CMSG_DATA(header) = fd;
-  must(sendmsg(unix_pair[0], &message, 0), "SCM_RIGHTS");
-  close(fd);
-}
-
 static void receives(void) {
   char byte, control[CMSG_SPACE(sizeof(int))];
   struct iovec data = {&byte, 1};
@@ -118,9 +108,12 @@ static void receives(void) {
 /* Three sockets go into the UNIX socket; the receiver takes the first, the others stay in flight, held by no table. */
 static void passes(void) {
   must(socketpair(AF_UNIX, SOCK_STREAM, 0, unix_pair), "socketpair");
-  pass(listening(0, "127.0.0.1", 1008, 4));
-  pass(listening(0, "127.0.0.1", 1009, 4));
-  pass(established(OWN4, 1009, AWAY4, 1009).fd);
+  int passed[] = {listening(0, "127.0.0.1", 1008, 4), listening(0, "127.0.0.1", 1009, 4),
+                  established(OWN4, 1009, AWAY4, 1009).fd};
+  for (int i = 0; i < 3; i++) {
+    if (i > 0) unheld("in-flight", passed[i]);
+    send_away(unix_pair[0], &passed[i], 1);
+  }
   actor("pass-receiver", receives);
 }
 

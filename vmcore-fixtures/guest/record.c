@@ -2,10 +2,11 @@
  * Writes down what the guest itself knows of its processes and sockets, as text for truth.ts, and then stands still.
  * Lines, except that a file's bytes follow its line as they are:
  *
- *   file PATH LENGTH\nBYTES\n                    a file of /proc
+ *   file PATH LENGTH\nBYTES\n                    a file of /proc; for exe, where the link leads
  *   link PATH TARGET                             a symbolic link of /proc
  *   socket PID FD key=value…                     the kernel's answers about a socket that this descriptor holds
  *   unreachable PID FD INODE ERRNO               a descriptor that pidfd_getfd does not give out
+ *   unheld key=value…                            what the workload declared of a socket that nobody holds: unheld.c
  *   network INODE … end of network               /proc/net/… of one network namespace
  *   last PID COMM-IN-HEX                         once more at the end: what came or went meanwhile
  *   end
@@ -17,31 +18,32 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
-#include <linux/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MOST 4096
+#define SLOTS 65536 /* more than twice of what is ever seen */
+#define MOST_NETWORKS 1000
 
 static FILE *out;
-static unsigned long asked[MOST], networks[MOST];
-static int asked_count, network_count, home_network;
+static unsigned long asked[SLOTS], mounts[SLOTS], networks[MOST_NETWORKS];
+static int network_count, home_network;
 
-/* Whether it is the first time that this number is seen. */
-static int first_time(unsigned long number, unsigned long *list, int *count) {
-  for (int i = 0; i < *count; i++)
-    if (list[i] == number) return 0;
-  if (*count == MOST) fail("too many to record");
-  list[(*count)++] = number;
-  return 1;
+/* Whether it is the first time that this number, which is not 0, is seen. */
+static int first_time(unsigned long number, unsigned long *slots) {
+  unsigned long at = number * 0x9e3779b97f4a7c15ul >> 48;
+  for (int step = 0; step < SLOTS / 2; step++, at = (at + 1) % SLOTS) {
+    if (slots[at] == number) return 0;
+    if (slots[at] != 0) continue;
+    slots[at] = number;
+    return 1;
+  }
+  fail("too many to record");
 }
 
 static void file(const char *path) {
@@ -90,15 +92,37 @@ static void network(unsigned long inode) {
 }
 
 /* `fd`, a descriptor of the namespace, is kept until all processes are recorded: the tables are read last. */
-static int network_fds[MOST];
+static int network_fds[MOST_NETWORKS];
 
 static void keep_network(int fd) {
   struct stat status;
   must(fstat(fd, &status), "fstat of a network namespace");
-  if (first_time(status.st_ino, networks, &network_count))
-    network_fds[network_count - 1] = fd;
-  else
-    close(fd);
+  for (int i = 0; i < network_count; i++)
+    if (networks[i] == status.st_ino) return (void)close(fd);
+  if (network_count == MOST_NETWORKS) fail("too many networks to record");
+  networks[network_count] = status.st_ino;
+  network_fds[network_count++] = fd;
+}
+
+static void keep_network_at(const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd != -1) keep_network(fd);
+}
+
+/* Networks that are mounted somewhere, as `ip netns` does it: they need no process to live. */
+static void mounted_networks(int pid) {
+  struct stat status;
+  char path[600], root[64], place[256], line[4096];
+  snprintf(path, sizeof path, "/proc/%d/ns/mnt", pid);
+  if (stat(path, &status) == -1 || !first_time(status.st_ino, mounts)) return;
+  snprintf(path, sizeof path, "/proc/%d/mountinfo", pid);
+  FILE *list = fopen(path, "re");
+  while (list && fgets(line, sizeof line, list)) {
+    if (sscanf(line, "%*s %*s %*s %63s %255s", root, place) != 2 || strncmp(root, "net:", 4) != 0) continue;
+    snprintf(path, sizeof path, "/proc/%d/root%s", pid, place);
+    keep_network_at(path);
+  }
+  if (list) fclose(list);
 }
 
 static void all_networks(void) {
@@ -111,50 +135,6 @@ static void all_networks(void) {
   close(home_network);
 }
 
-static void name_of(const char *key, int fd, int (*ask)(int, struct sockaddr *, socklen_t *)) {
-  union address address = {0};
-  socklen_t length = sizeof address;
-  if (ask(fd, &address.any, &length) == -1) {
-    fprintf(out, " %s=errno:%d", key, errno);
-    return;
-  }
-  fprintf(out, " %s=%d:", key, address.any.sa_family);
-  const unsigned char *bytes = (const unsigned char *)&address;
-  for (socklen_t i = 0; i < length && i < sizeof address; i++) fprintf(out, "%02x", bytes[i]);
-}
-
-static void value_of(const char *key, int fd, int level, int name) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  if (getsockopt(fd, level, name, &value, &length) == 0) fprintf(out, " %s=%d", key, value);
-}
-
-static void socket_answers(int fd) {
-  struct stat status;
-  struct tcp_info info;
-  socklen_t length = sizeof info;
-  must(fstat(fd, &status), "fstat");
-  fprintf(out, " inode=%lu uid=%u", (unsigned long)status.st_ino, status.st_uid);
-  value_of("domain", fd, SOL_SOCKET, SO_DOMAIN);
-  value_of("type", fd, SOL_SOCKET, SO_TYPE);
-  value_of("protocol", fd, SOL_SOCKET, SO_PROTOCOL);
-  value_of("interface", fd, SOL_SOCKET, SO_BINDTOIFINDEX);
-  value_of("v6only", fd, IPPROTO_IPV6, IPV6_V6ONLY);
-  name_of("local", fd, getsockname);
-  name_of("remote", fd, getpeername);
-  int protocol = 0;
-  socklen_t size = sizeof protocol;
-  getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size);
-  if (protocol == IPPROTO_TCP && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
-    fprintf(out, " state=%d", info.tcpi_state);
-  int network_fd = ioctl(fd, SIOCGSKNS);
-  if (network_fd != -1) {
-    must(fstat(network_fd, &status), "fstat");
-    fprintf(out, " netns=%lu", (unsigned long)status.st_ino);
-    keep_network(network_fd);
-  }
-}
-
 static void held_socket(int pidfd, int pid, int fd, unsigned long inode) {
   int copy = pidfd == -1 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
   if (copy == -1) {
@@ -164,9 +144,10 @@ static void held_socket(int pidfd, int pid, int fd, unsigned long inode) {
   struct stat status;
   must(fstat(copy, &status), "fstat");
   /* A thread with a table of its own may mean another file by this number than the process does. */
-  if (status.st_ino == inode && first_time(inode, asked, &asked_count)) {
+  if (status.st_ino == inode && first_time(inode, asked)) {
     fprintf(out, "socket %d %d", pid, fd);
-    socket_answers(copy);
+    int network_fd = socket_answers(out, copy);
+    if (network_fd != -1) keep_network(network_fd);
     fputc('\n', out);
   }
   close(copy);
@@ -182,23 +163,33 @@ static void descriptors(int pidfd, int pid, const char *thread) {
     unsigned long inode;
     if (!isdigit(entry->d_name[0])) continue;
     snprintf(path, sizeof path, "/proc/%d/task/%s/fd/%s", pid, thread, entry->d_name);
-    if (link_target(path, target, sizeof target) == -1 || sscanf(target, "socket:[%lu]", &inode) != 1) continue;
+    if (link_target(path, target, sizeof target) == -1) continue;
+    if (strncmp(target, "net:[", 5) == 0) keep_network_at(path);
+    if (sscanf(target, "socket:[%lu]", &inode) != 1) continue;
     fprintf(out, "link %s %s\n", path, target);
     held_socket(pidfd, pid, atoi(entry->d_name), inode);
   }
   closedir(directory);
 }
 
+static void executable_of(const char *directory) {
+  char path[300], target[4096];
+  snprintf(path, sizeof path, "%s/exe", directory);
+  ssize_t length = link_target(path, target, sizeof target);
+  if (length != -1) fprintf(out, "file %s %zd\n%s\n", path, length, target);
+}
+
 static void process(int pid) {
-  static const char *files[] = {"stat", "status", "comm", "loginuid", "sessionid"};
+  static const char *files[] = {"stat", "status", "comm", "loginuid", "sessionid", "cgroup", "cmdline"};
   char path[300];
   struct dirent *entry;
   snprintf(path, sizeof path, "/proc/%d", pid);
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) file_of(path, files[i]);
+  executable_of(path);
   link_of(path, "ns/pid");
+  mounted_networks(pid);
   snprintf(path, sizeof path, "/proc/%d/ns/net", pid);
-  int network_fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (network_fd != -1) keep_network(network_fd);
+  keep_network_at(path);
 
   int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
   char path_of_threads[64];
@@ -226,6 +217,14 @@ static void last(int pid) {
   fputc('\n', out);
 }
 
+/* Lines that the workload has written as they are to stand here. */
+static void declared(void) {
+  char line[4096];
+  FILE *lines = fopen(UNHELD, "re");
+  while (lines && fgets(line, sizeof line, lines)) fputs(line, out);
+  if (lines) fclose(lines);
+}
+
 static void each_process(void (*body)(int pid)) {
   struct dirent *entry;
   DIR *directory = opendir("/proc");
@@ -238,12 +237,16 @@ static void each_process(void (*body)(int pid)) {
 int main(void) {
   out = fopen("/dev/vport0p1", "we");
   if (!out) fail("/dev/vport0p1");
+  struct rlimit limit = {2 * MOST_NETWORKS, 2 * MOST_NETWORKS};
+  must(setrlimit(RLIMIT_NOFILE, &limit), "RLIMIT_NOFILE");
+  setvbuf(out, NULL, _IOFBF, 65536);
   home_network = must(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), "ns/net");
   file("/proc/version");
   file("/proc/sys/kernel/osrelease");
   file("/proc/sys/kernel/random/boot_id");
   file("/proc/cmdline");
   file("/proc/modules");
+  declared();
   each_process(process);
   all_networks();
   each_process(last);
