@@ -1,7 +1,7 @@
 // The benchmark: `npm run bench [-- --json]`. It measures and asserts nothing: figures depend on the machine.
 // Images: every one that `npm run fixtures` has built, else the one that comes with the repository.
 import { parseArgs } from "node:util";
-import { introspect } from "../dist/index.js";
+import { introspect } from "../lib/index.ts";
 import { presentFixtures } from "../vmcore-fixtures/cache.ts";
 import { unpack } from "../vmcore-fixtures/unpack.ts";
 import { type Measurement, measure, timed } from "./measure.ts";

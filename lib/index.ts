@@ -7,8 +7,9 @@ export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./e
 export type { Guest, SnapshotOptions } from "./guest.ts";
 export { type IntrospectOptions, introspect, type TypesOptions } from "./introspect.ts";
 export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";
+export type { OtherKind, OtherSocket, OtherSocketJson } from "./other-socket.ts";
 export type { Process, ProcessJson } from "./process.ts";
 export type { Rows } from "./rows.ts";
 export type { Quality, Snapshot, SnapshotJson } from "./snapshot.ts";
-export type { Endpoint, Owner, Protocol, Socket, SocketJson, SocketState } from "./socket.ts";
+export type { Endpoint, Owner, Protocol, Socket, SocketJson, SocketState, UnownedReason } from "./socket.ts";
 export type { Target, VmcoreTarget } from "./sources/target.ts";

@@ -46,6 +46,8 @@ export interface NativeSnapshot {
   processes: NativeProcesses;
   sockets: NativeSockets;
   owners: NativeOwners;
+  otherSockets: NativeOtherSockets;
+  otherOwners: NativeOwners;
   strings: NativeStrings;
   quality: NativeQuality;
 }
@@ -108,6 +110,19 @@ export interface NativeSockets {
   state: Uint8Array;
   /** 1: owns IPv4 too, 2: MPTCP subflow, 4: the local address is IPv4, 8: the remote one is. */
   flags: Uint8Array;
+  /** 0: it has an owner; else a number of UNOWNED_REASONS in socket.ts. */
+  unownedReason: Uint8Array;
+}
+
+export interface NativeOtherSockets {
+  count: number;
+  sock: BigUint64Array;
+  inode: Float64Array;
+  netns: Uint32Array;
+  /** Of otherOwners, as in sockets. */
+  ownersEnd: Uint32Array;
+  /** Index into OTHER_KINDS in other-socket.ts. */
+  kind: Uint8Array;
 }
 
 export interface NativeOwners {

@@ -1,4 +1,5 @@
-import type { NativeSnapshot } from "./native.ts";
+import type { NativeOwners, NativeSnapshot } from "./native.ts";
+import { type OtherSocket, type OtherSocketJson, OtherSocketRow } from "./other-socket.ts";
 import { type Process, type ProcessJson, ProcessRow } from "./process.ts";
 import { LazyRows, type Rows } from "./rows.ts";
 import { type Socket, type SocketJson, SocketRow, toOwner } from "./socket.ts";
@@ -8,6 +9,8 @@ import { StringTable } from "./strings.ts";
 export interface Snapshot {
   readonly processes: Rows<Process>;
   readonly sockets: Rows<Socket>;
+  /** Sockets that send past every flow: a filter of flows must know that it cannot see them. */
+  readonly otherSockets: Rows<OtherSocket>;
   /** How good the reading was. */
   readonly quality: Quality;
   /** The process with a pid of the guest's initial namespace, undefined when there is none. */
@@ -46,6 +49,7 @@ export interface Quality {
 export interface SnapshotJson {
   readonly processes: readonly ProcessJson[];
   readonly sockets: readonly SocketJson[];
+  readonly otherSockets: readonly OtherSocketJson[];
   readonly quality: Quality;
 }
 
@@ -53,6 +57,7 @@ export interface SnapshotJson {
 export class WalkedSnapshot implements Snapshot {
   readonly processes: LazyRows<Process>;
   readonly sockets: LazyRows<Socket>;
+  readonly otherSockets: LazyRows<OtherSocket>;
   readonly quality: Quality;
   readonly #native: NativeSnapshot;
   #rowOfPid: Map<number, number> | undefined;
@@ -60,15 +65,17 @@ export class WalkedSnapshot implements Snapshot {
 
   constructor(native: NativeSnapshot) {
     const strings = new StringTable(native.strings);
-    const owners = (from: number, to: number) =>
+    const ownersIn = (columns: NativeOwners) => (from: number, to: number) =>
       Array.from({ length: to - from }, (_, i) => {
-        const process = this.processes.row(native.owners.process[from + i]!);
-        return toOwner(process, native.owners.fd[from + i]!);
+        const process = this.processes.row(columns.process[from + i]!);
+        return toOwner(process, columns.fd[from + i]!);
       });
-    const tables = { sockets: native.sockets, owners };
+    const tables = { sockets: native.sockets, owners: ownersIn(native.owners) };
+    const otherTables = { otherSockets: native.otherSockets, owners: ownersIn(native.otherOwners) };
     this.#native = native;
     this.processes = new LazyRows(native.processes.count, (row) => new ProcessRow(native.processes, strings, row));
     this.sockets = new LazyRows(native.sockets.count, (row) => new SocketRow(tables, row));
+    this.otherSockets = new LazyRows(native.otherSockets.count, (row) => new OtherSocketRow(otherTables, row));
     this.quality = native.quality;
   }
 
@@ -93,6 +100,7 @@ export class WalkedSnapshot implements Snapshot {
     return {
       processes: this.processes.toArray().map((process) => process.toJSON()),
       sockets: this.sockets.toArray().map((socket) => socket.toJSON()),
+      otherSockets: this.otherSockets.toArray().map((socket) => socket.toJSON()),
       quality: this.quality,
     };
   }

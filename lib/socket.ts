@@ -11,6 +11,34 @@ export type Protocol = "tcp" | "udp" | "udplite" | "raw" | "icmp";
  */
 export type SocketState = (typeof TCP_STATES)[number] | "UNCONN" | "UNKNOWN";
 
+const UNOWNED_REASONS = [
+  null,
+  "time-wait",
+  "syn-recv",
+  "orphan",
+  "not-accepted",
+  "in-flight",
+  "io-uring",
+  "kernel",
+  "unknown",
+] as const;
+
+/**
+ * Why no process holds a socket.
+ *
+ * | reason | meaning |
+ * | --- | --- |
+ * | `time-wait` | closed by both sides; the kernel keeps the tuple for a while |
+ * | `syn-recv` | a connection request that its listener has not completed |
+ * | `orphan` | closed by its process; what is in its queue is still sent |
+ * | `not-accepted` | in a listener's accept queue |
+ * | `in-flight` | in a message of a UNIX socket, on its way between processes (SCM_RIGHTS) |
+ * | `io-uring` | a registered file of an io_uring instance |
+ * | `kernel` | made by the kernel for itself |
+ * | `unknown` | none of these was found to be the case |
+ */
+export type UnownedReason = NonNullable<(typeof UNOWNED_REASONS)[number]>;
+
 /** One end of a flow. */
 export interface Endpoint {
   /** IPv4 as "192.0.2.7", IPv6 in RFC 5952's form "2001:db8::1"; "0.0.0.0" and "::" where the socket has none. */
@@ -52,8 +80,8 @@ export interface Socket {
   readonly mptcp: boolean;
   /** Who holds it open: none, one or many. */
   readonly owners: readonly Owner[];
-  /** Why it has no owner; null when it has one. */
-  readonly unownedReason: string | null;
+  /** Why no process holds it; null when one does. */
+  readonly unownedReason: UnownedReason | null;
   /** Guest virtual address of the `sock`. */
   readonly sock: bigint;
   toJSON(): SocketJson;
@@ -161,8 +189,8 @@ export class SocketRow implements Socket {
     const { ownersEnd } = this.#columns;
     return this.#tables.owners(ownersEnd[this.#row - 1] ?? 0, ownersEnd[this.#row]!);
   }
-  get unownedReason() {
-    return null;
+  get unownedReason(): UnownedReason | null {
+    return UNOWNED_REASONS[this.#columns.unownedReason[this.#row]!] ?? null;
   }
   get sock() {
     return this.#columns.sock[this.#row]!;

@@ -30,27 +30,22 @@ class GuestObject {
     }
   }
 
-  /// An integer of 1, 2, 4 or 8 bytes at `offset`, zero-extended.
+  /// An integer of 1 to 8 bytes at `offset`, zero-extended.
   uint64_t integer(uint64_t offset, uint32_t size) {
     uint64_t value = 0;
-    switch (size) {
-      case 1:
-      case 2:
-      case 4:
-      case 8:
-        copy(offset, &value, size);
-        return value;
-      default:
-        ok_ = false;
-        return 0;
+    if (size >= 1 && size <= sizeof value) {
+      copy(offset, &value, size);
+    } else {
+      ok_ = false;
     }
+    return value;
   }
 
   /// An integer member or a bit-field. Enclosing one-member structures (kuid_t, possible_net_t) read as it.
   uint64_t integer(const Field& field) {
     const uint64_t value = integer(field.offset, field.size);
     if (field.bits == 0) return value;
-    return (value >> field.bitShift) & ((uint64_t{1} << field.bits) - 1);
+    return (value >> field.bitShift) & (~uint64_t{0} >> (64 - field.bits));
   }
 
   uint32_t integer32(const Field& field) { return static_cast<uint32_t>(integer(field)); }

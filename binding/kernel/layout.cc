@@ -36,6 +36,27 @@ class Resolver {
     field = find(type, {path});
   }
 
+  /// Members that are of use only together: `group` is left empty, and its cost said, if `resolve` misses
+  /// one.
+  template <class Group, class Resolve>
+  void group(std::optional<Group>& group, std::string_view costs, Resolve resolve) {
+    groupLacks_.clear();
+    Group found;
+    resolve(found);
+    if (groupLacks_.empty()) {
+      group = found;
+    } else {
+      missing_.push_back({groupLacks_, std::string(costs)});
+    }
+  }
+  void part(Field& field, std::string_view type, std::string_view path) {
+    if (const auto found = types_.field(type, path)) {
+      field = *found;
+    } else if (groupLacks_.empty()) {
+      groupLacks_ = name(type, path);
+    }
+  }
+
   void needSize(uint32_t& size, std::string_view type) {
     if (const auto found = types_.sizeOf(type)) {
       size = *found;
@@ -61,6 +82,7 @@ class Resolver {
 
   const TypeSource& types_;
   std::string needed_;
+  std::string groupLacks_;  // the first member that the group at hand misses
   std::vector<Layout::MissingMember> missing_;
 };
 
@@ -152,17 +174,85 @@ void resolveSock(Layout& layout, Resolver& r) {
   r.want(sock.uid, "sock", "sk_uid", "uid of sockets");
   r.need(layout.inet_sock.sport, "inet_sock", "inet_sport");
   r.need(layout.inet_sock.dport, "sock_common", "skc_dport");
+  r.maybe(layout.inet_sock.hdrincl, "inet_sock", "hdrincl");
+  r.maybe(layout.inet_sock.inet_flags, "inet_sock", "inet_flags");
 
-  const auto optional = [&r](std::string_view type, std::string_view path) {
-    std::optional<Field> field;
-    r.want(field, type, path, "TCP subflows of MPTCP sockets (CONFIG_MPTCP=n)");
-    return field;
-  };
-  const auto connList = optional("mptcp_sock", "conn_list");
-  const auto first = optional("mptcp_sock", "first");
-  const auto node = optional("mptcp_subflow_context", "node");
-  const auto tcpSock = optional("mptcp_subflow_context", "tcp_sock");
-  if (connList && first && node && tcpSock) layout.mptcp = Layout::Mptcp{*connList, *first, *node, *tcpSock};
+  r.group(layout.mptcp, "TCP subflows of MPTCP sockets (CONFIG_MPTCP=n)", [&](Layout::Mptcp& m) {
+    r.part(m.conn_list, "mptcp_sock", "conn_list");
+    r.part(m.first, "mptcp_sock", "first");
+    r.part(m.node, "mptcp_subflow_context", "node");
+    r.part(m.tcp_sock, "mptcp_subflow_context", "tcp_sock");
+  });
+}
+
+void resolveSocketTables(Layout& layout, Resolver& r, const TypeSource& types) {
+  constexpr std::string_view kCosts = "sockets that no process holds";
+  r.group(layout.tables, kCosts, [&](Layout::SocketTables& t) {
+    r.part(t.next, "hlist_node", "next");
+    r.part(t.pprev, "hlist_node", "pprev");
+    r.part(t.node, "sock_common", "skc_node");
+    r.part(t.bind_node, "sock_common", "skc_bind_node");
+    r.part(t.net, "net", "list");
+    r.maybe(t.hashinfo, "net", "ipv4.tcp_death_row.hashinfo");
+    r.maybe(t.udp_table, "net", "ipv4.udp_table");
+  });
+  r.group(layout.tcp, "tcp sockets that no process holds", [&](Layout::TcpTables& t) {
+    r.part(t.ehash, "inet_hashinfo", "ehash");
+    r.part(t.ehash_mask, "inet_hashinfo", "ehash_mask");
+    r.part(t.bhash, "inet_hashinfo", "bhash");
+    r.part(t.bhash_size, "inet_hashinfo", "bhash_size");
+    r.maybe(t.listening_hash, "inet_hashinfo", "listening_hash");
+    r.maybe(t.lhash2, "inet_hashinfo", "lhash2");
+    r.maybe(t.lhash2_mask, "inet_hashinfo", "lhash2_mask");
+    r.part(t.listen_head, "inet_listen_hashbucket", "nulls_head");
+    r.part(t.bind_chain, "inet_bind_hashbucket", "chain");
+    r.part(t.bind_node, "inet_bind_bucket", "node");
+    r.maybe(t.owners, "inet_bind_bucket", "owners");
+    r.maybe(t.bhash2, "inet_bind_bucket", "bhash2");
+    r.maybe(t.bhash_node, "inet_bind2_bucket", "bhash_node");
+    r.maybe(t.owners2, "inet_bind2_bucket", "owners");
+    t.listen_bucket = types.sizeOf("inet_listen_hashbucket").value_or(0);
+    t.bind_bucket = types.sizeOf("inet_bind_hashbucket").value_or(0);
+    r.part(t.tw_substate, "inet_timewait_sock", "tw_substate");
+    r.part(t.tw_sport, "inet_timewait_sock", "tw_sport");
+    r.part(t.listener, "sock_common", "skc_listener");
+  });
+  r.group(layout.udp, "udp sockets that no process holds", [&](Layout::UdpTable& t) {
+    r.part(t.hash, "udp_table", "hash");
+    r.part(t.mask, "udp_table", "mask");
+    r.part(t.head, "udp_hslot", "head");
+    t.slot = types.sizeOf("udp_hslot").value_or(0);
+  });
+  r.want(layout.raw_table, "raw_hashinfo", "ht", "raw sockets that no process holds");
+  r.want(layout.ping_table, "ping_table", "hash", "ping sockets that no process holds");
+}
+
+void resolveUnheld(Layout& layout, Resolver& r, const TypeSource& types) {
+  constexpr std::string_view kCosts = "the reason why no process holds a socket";
+  r.want(layout.unheld.flags, "sock_common", "skc_flags", kCosts);
+  layout.unheld.deadBit = static_cast<uint32_t>(types.enumerator("sock_flags", "SOCK_DEAD").value_or(0)) & 63;
+  if (layout.mptcp) {
+    r.maybe(layout.unheld.is_mptcp, "tcp_sock", "is_mptcp");
+    r.maybe(layout.unheld.ulp_data, "inet_connection_sock", "icsk_ulp_data");
+    r.maybe(layout.unheld.conn, "mptcp_subflow_context", "conn");
+  }
+  r.group(layout.inFlight, "sockets in flight between processes", [&](Layout::InFlight& f) {
+    r.maybe(f.buckets, "net", "unx.table.buckets");
+    r.part(f.receive_queue, "sock", "sk_receive_queue");
+    r.part(f.skb_list, "sk_buff", "list");
+    r.part(f.skb_cb, "sk_buff", "cb");
+    r.part(f.fp, "unix_skb_parms", "fp");
+    r.part(f.count, "scm_fp_list", "count");
+    r.part(f.files, "scm_fp_list", "fp");
+  });
+  auto& ring = layout.ioUring;
+  r.maybe(ring.nodes, "io_ring_ctx", "file_table.data.nodes");
+  r.maybe(ring.nr, "io_ring_ctx", "file_table.data.nr");
+  r.maybe(ring.node_file, "io_rsrc_node", "file_ptr");
+  r.maybe(ring.files, "io_ring_ctx", "file_table.files");
+  r.maybe(ring.nr_user_files, "io_ring_ctx", "nr_user_files");
+  r.maybe(ring.io_uring, "task_struct", "io_uring");
+  r.maybe(ring.registered_rings, "io_uring_task", "registered_rings");
 }
 
 }  // namespace
@@ -174,6 +264,8 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   resolveNamespaces(layout, resolver);
   resolveFiles(layout, resolver);
   resolveSock(layout, resolver);
+  resolveSocketTables(layout, resolver, types);
+  resolveUnheld(layout, resolver, types);
   resolver.maybe(layout.clock.timekeeper, "tk_data", "timekeeper");
   resolver.maybe(layout.clock.xtime_sec, "timekeeper", "xtime_sec");
   if (!resolver.needed().empty()) {

@@ -79,6 +79,8 @@ struct Layout {
 
   struct {
     Field sport, dport;
+    Optional hdrincl;     // until 6.5
+    Optional inet_flags;  // since 6.6
   } inet_sock;
 
   /// Of CONFIG_MPTCP kernels only.
@@ -93,6 +95,65 @@ struct Layout {
     Optional timekeeper;  // struct tk_data
     Optional xtime_sec;   // struct timekeeper
   } clock;
+  /// Where the kernel keeps sockets, whoever holds them. Each part is there or not as a whole.
+  struct SocketTables {
+    Field next, pprev;      // struct hlist_node; hlist_nulls_node has them in the same places
+    Field node, bind_node;  // struct sock_common: skc_node, which skc_nulls_node shares; skc_bind_node
+    Field net;              // struct net: list
+    Optional hashinfo;  // struct net: ipv4.tcp_death_row.hashinfo; one for all namespaces where it is missing
+    Optional udp_table;  // struct net: ipv4.udp_table, since 6.2
+  };
+  std::optional<SocketTables> tables;
+
+  struct TcpTables {
+    Field ehash, ehash_mask, bhash, bhash_size;   // struct inet_hashinfo
+    Optional listening_hash;                      // until 5.18
+    Optional lhash2, lhash2_mask;                 // instead of it since
+    Field listen_head;                            // struct inet_listen_hashbucket: nulls_head
+    Field bind_chain;                             // struct inet_bind_hashbucket: chain
+    Field bind_node;                              // struct inet_bind_bucket: node
+    Optional owners;                              // struct inet_bind_bucket: owners, until 6.7
+    Optional bhash2, bhash_node, owners2;         // since, through struct inet_bind2_bucket
+    uint32_t listen_bucket = 0, bind_bucket = 0;  // sizes
+    Field tw_substate, tw_sport;                  // struct inet_timewait_sock
+    Field listener;                               // struct sock_common: skc_listener, of a request_sock
+  };
+  std::optional<TcpTables> tcp;
+
+  struct UdpTable {
+    Field hash, mask, head;  // struct udp_table; struct udp_hslot: head
+    uint32_t slot = 0;       // its size
+  };
+  std::optional<UdpTable> udp;
+
+  Optional raw_table;   // struct raw_hashinfo: ht
+  Optional ping_table;  // struct ping_table: hash
+
+  /// What tells why no process holds a socket.
+  struct {
+    Optional flags;        // struct sock_common: skc_flags
+    uint32_t deadBit = 0;  // SOCK_DEAD
+    Optional is_mptcp;     // struct tcp_sock
+    Optional ulp_data;     // struct inet_connection_sock: icsk_ulp_data
+    Optional conn;         // struct mptcp_subflow_context
+  } unheld;
+
+  /// Files inside messages of UNIX sockets.
+  struct InFlight {
+    Optional buckets;        // struct net: unx.table.buckets, since 6.0; unix_socket_table before
+    Field receive_queue;     // struct sock: sk_receive_queue
+    Field skb_list, skb_cb;  // struct sk_buff
+    Field fp;                // struct unix_skb_parms
+    Field count, files;      // struct scm_fp_list
+  };
+  std::optional<InFlight> inFlight;
+
+  /// Files that an io_uring instance has registered.
+  struct IoUring {
+    Optional nodes, nr, node_file;        // since 6.13: io_ring_ctx.file_table.data, io_rsrc_node.file_ptr
+    Optional files, nr_user_files;        // before: io_ring_ctx.file_table.files, io_fixed_file.file_ptr
+    Optional io_uring, registered_rings;  // struct task_struct, struct io_uring_task
+  } ioUring;
 
   /// A member that the types do not have, and what its absence costs.
   struct MissingMember {

@@ -93,6 +93,26 @@ Napi::Object sockets(Napi::Env env, const Snapshot::Sockets& columns) {
       .column("family", columns.family)
       .column("state", columns.state)
       .column("flags", columns.flags)
+      .column("unownedReason", columns.unownedReason)
+      .build();
+}
+
+Napi::Object owners(Napi::Env env, const Snapshot::Owners& columns) {
+  return ObjectBuilder(env)
+      .set("count", static_cast<uint32_t>(columns.fd.size()))
+      .column("process", columns.process)
+      .column("fd", columns.fd)
+      .build();
+}
+
+Napi::Object otherSockets(Napi::Env env, const Snapshot::OtherSockets& columns) {
+  return ObjectBuilder(env)
+      .set("count", static_cast<uint32_t>(columns.sock.size()))
+      .column("sock", columns.sock)
+      .column("inode", columns.inode)
+      .column("netns", columns.netns)
+      .column("ownersEnd", columns.ownersEnd)
+      .column("kind", columns.kind)
       .build();
 }
 
@@ -150,11 +170,9 @@ Napi::Value toJs(Napi::Env env, const Snapshot& snapshot) {
   return ObjectBuilder(env)
       .set("processes", processes(env, snapshot.processes))
       .set("sockets", sockets(env, snapshot.sockets))
-      .set("owners", ObjectBuilder(env)
-                         .set("count", static_cast<uint32_t>(snapshot.owners.fd.size()))
-                         .column("process", snapshot.owners.process)
-                         .column("fd", snapshot.owners.fd)
-                         .build())
+      .set("owners", owners(env, snapshot.owners))
+      .set("otherSockets", otherSockets(env, snapshot.otherSockets))
+      .set("otherOwners", owners(env, snapshot.otherOwners))
       .set("strings", ObjectBuilder(env)
                           .column("bytes", snapshot.strings.bytes())
                           .column("ends", snapshot.strings.ends())

@@ -97,6 +97,17 @@ Snapshot::Sockets socketColumns(const std::vector<Socket>& rows, const std::vect
       .family = column(rows, &Socket::family),
       .state = column(rows, &Socket::state),
       .flags = column<uint8_t>(rows, socketFlags),
+      .unownedReason = column<uint8_t>(rows, [](const Socket& s) { return static_cast<uint8_t>(s.unownedReason); }),
+  };
+}
+
+Snapshot::OtherSockets otherColumns(const std::vector<OtherSocket>& rows, const std::vector<Owner>& owners) {
+  return {
+      .sock = column<uint64_t>(rows, [](const OtherSocket& s) { return s.sock.value; }),
+      .inode = column<double>(rows, [](const OtherSocket& s) { return static_cast<double>(s.inode); }),
+      .netns = column(rows, &OtherSocket::netns),
+      .ownersEnd = ownersEnds(rows.size(), owners),
+      .kind = column<uint8_t>(rows, [](const OtherSocket& s) { return static_cast<uint8_t>(s.kind); }),
   };
 }
 
@@ -116,6 +127,8 @@ Snapshot makeSnapshot(WalkResult walk) {
   snapshot.processes = processColumns(walk.processes, snapshot.strings);
   snapshot.sockets = socketColumns(walk.sockets, walk.owners);
   snapshot.owners = {column(walk.owners, &Owner::process), column(walk.owners, &Owner::fd)};
+  snapshot.otherSockets = otherColumns(walk.others, walk.otherOwners);
+  snapshot.otherOwners = {column(walk.otherOwners, &Owner::process), column(walk.otherOwners, &Owner::fd)};
   snapshot.quality = std::move(walk.quality);
   return snapshot;
 }

@@ -40,12 +40,20 @@ struct Snapshot {
     std::vector<uint32_t> uid, netns, boundInterface, ownersEnd;
     std::vector<uint8_t> localAddress, remoteAddress;
     std::vector<uint16_t> localPort, remotePort;
-    std::vector<uint8_t> protocol, family, state, flags;
+    std::vector<uint8_t> protocol, family, state, flags, unownedReason;
   } sockets;
 
   struct Owners {
     std::vector<uint32_t> process, fd;
   } owners;
+
+  struct OtherSockets {
+    std::vector<uint64_t> sock;
+    std::vector<double> inode;
+    std::vector<uint32_t> netns, ownersEnd;
+    std::vector<uint8_t> kind;
+  } otherSockets;
+  Owners otherOwners;
 
   StringTable strings;
   Quality quality;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <optional>
 #include <span>
 
 #include "walk/sockets.h"
@@ -23,13 +24,11 @@ constexpr uint64_t kMaxDescriptors = uint64_t{1} << 31;
 // Far above what guests have in earnest; tables that share one page of pointers could claim any number.
 constexpr size_t kMaxOwners = 16 << 20;
 
-// The smallest struct sock that makes a row, a raw one, is about 900 bytes.
-constexpr uint64_t kMinSockSize = 512;
-
-/// The rows that a file makes: one, or one a subflow for MPTCP, or none.
+/// The rows that a file makes: one, or one a subflow for MPTCP, or none; of flows and of other sockets.
 struct Rows {
   uint32_t first = 0;
   uint32_t count = 0;
+  std::optional<uint32_t> other;
 };
 
 class FileWalk {
@@ -49,8 +48,8 @@ class FileWalk {
       walkTable(first->files, {first, last});
       first = last;
     }
-    sortOwners();
-    walk_.quality.sockets = static_cast<uint32_t>(held_.sockets.size());
+    sortOwners(held_.owners);
+    sortOwners(held_.otherOwners);
     return std::move(held_);
   }
 
@@ -93,19 +92,20 @@ class FileWalk {
       ++walk_.quality.files;
       const Rows rows = rowsOf(file);
       for (uint32_t row = rows.first; row < rows.first + rows.count; ++row) {
-        for (const TableHolder& holder : holders)
-          held_.owners.push_back({row, holder.process, firstFd + bit});
+        addOwners(held_.owners, row, firstFd + bit, holders);
       }
+      if (rows.other) addOwners(held_.otherOwners, *rows.other, firstFd + bit, holders);
     }
     if (!pointers.ok()) ++walk_.quality.badPointers;
   }
 
-  void addOwners(uint32_t row, uint32_t fd, std::span<const TableHolder> holders) {
-    if (held_.owners.size() + holders.size() > kMaxOwners) {
+  void addOwners(std::vector<Owner>& owners, uint32_t row, uint32_t fd,
+                 std::span<const TableHolder> holders) {
+    if (owners.size() + holders.size() > kMaxOwners) {
       ++walk_.quality.limited;
       return;
     }
-    for (const TableHolder& holder : holders) held_.owners.push_back({row, holder.process, fd});
+    for (const TableHolder& holder : holders) owners.push_back({row, holder.process, fd});
   }
 
   Rows rowsOf(VirtualAddress address) {
@@ -115,11 +115,14 @@ class FileWalk {
       ++walk_.quality.badPointers;
       return {};
     }
-    if (operations != *walk_.kernel.symbols.socket_file_ops) return {};
+    const Symbols& symbols = walk_.kernel.symbols;
+    const bool isRing = symbols.io_uring_fops && operations == *symbols.io_uring_fops;
+    if (!isRing && operations != *symbols.socket_file_ops) return {};
     // Files that several tables hold, after a fork, are read once.
     const auto [index, isNew] = knownFiles_.insert(address, static_cast<uint32_t>(files_.size()));
     if (!isNew) return files_[*index];
-    const Rows rows = readSocketFile(address, file);
+    const Rows rows = isRing ? Rows{} : readSocketFile(address, file);
+    if (isRing) held_.rings.push_back(address);
     files_.push_back(rows);
     return rows;
   }
@@ -139,28 +142,32 @@ class FileWalk {
       return {};
     }
     const auto first = static_cast<uint32_t>(held_.sockets.size());
-    addSock(sock, false);
-    return {first, static_cast<uint32_t>(held_.sockets.size()) - first};
+    const auto other = addSock(sock, false);
+    return {first, static_cast<uint32_t>(held_.sockets.size()) - first, other};
   }
 
-  void addSock(VirtualAddress sock, bool isSubflow) {
-    if (held_.sockets.size() >= maxSockets_) {
+  /// The row of the other socket that it is, if it is one.
+  std::optional<uint32_t> addSock(VirtualAddress sock, bool isSubflow) {
+    if (held_.sockets.size() + held_.others.size() >= maxSockets_) {
       ++walk_.quality.limited;
-      return;
+      return std::nullopt;
     }
     Socket socket;
     const auto kind = readSock(walk_, sock, socket);
-    if (kind == SockKind::kFlow) {
-      if (isSubflow && isUnused(socket)) return;
+    if (!kind) return std::nullopt;
+    if (kind->flow && !(isSubflow && isUnused(socket))) {
       socket.mptcp = isSubflow;
+      held_.rows.insert(sock, static_cast<uint32_t>(held_.sockets.size()));
       held_.sockets.push_back(socket);
-    } else if (kind == SockKind::kMptcp && !isSubflow) {
+    } else if (kind->mptcp && !isSubflow) {
       forEachSubflow(walk_, sock, [this](VirtualAddress subflow) { addSock(subflow, true); });
     }
+    if (!kind->other) return std::nullopt;
+    held_.others.push_back(readOtherSock(walk_, sock, *kind->other));
+    return static_cast<uint32_t>(held_.others.size() - 1);
   }
 
-  void sortOwners() {
-    auto& owners = held_.owners;
+  static void sortOwners(std::vector<Owner>& owners) {
     std::sort(owners.begin(), owners.end(), [](const Owner& a, const Owner& b) {
       if (a.socket != b.socket) return a.socket < b.socket;
       return a.process != b.process ? a.process < b.process : a.fd < b.fd;

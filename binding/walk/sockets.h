@@ -8,17 +8,25 @@
 
 namespace xfilter {
 
-/// What a struct sock is, as far as it matters which rows it makes.
-enum class SockKind : uint8_t {
-  kFlow,   // a row
-  kMptcp,  // no row itself: its TCP subflows are
-  kOther,  // of another family or protocol
+/// A struct request_sock, the smallest that makes a row, takes more.
+inline constexpr uint64_t kMinSockSize = 256;
+
+/// What a struct sock is, as far as it matters which rows it makes. A raw socket that writes its own header
+/// is both a flow and an other socket.
+struct SockKind {
+  bool flow = false;
+  bool mptcp = false;  // no row itself: its TCP subflows are
+  std::optional<OtherKind> other;
 };
 
-/// Reads one struct sock, which must be a full one (no TIME_WAIT or NEW_SYN_RECV mini-socket).
+/// Reads one struct sock that a file or a table leads to, a mini-socket (TIME_WAIT, NEW_SYN_RECV) too.
 ///
-/// `socket` is filled where the kind is kFlow. Empty, and counted, where memory is missing.
+/// `socket` is filled where the kind is a flow, and its unownedReason where its own state is one. Empty, and
+/// counted, where memory is missing.
 std::optional<SockKind> readSock(WalkContext& walk, VirtualAddress sock, Socket& socket);
+
+/// The row of a sock that is an other socket.
+OtherSocket readOtherSock(WalkContext& walk, VirtualAddress sock, OtherKind kind);
 
 /// Calls `visit` with the address of each TCP subflow of an MPTCP socket.
 void forEachSubflow(WalkContext& walk, VirtualAddress mptcpSock,

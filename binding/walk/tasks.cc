@@ -150,9 +150,23 @@ class TaskReader {
                               [&](const TableHolder& holder) { return holder.files == files; })) {
       tables.push_back({files, row});
     }
+    readRings(task);
     if (process.cpu < 0 && member_.on_cpu && member_.cpu && task.integer(*member_.on_cpu) != 0) {
       process.cpu = static_cast<int32_t>(task.integer32(*member_.cpu));
     }
+  }
+
+  void readRings(GuestObject& task) {
+    const auto& member = layout_.ioUring;
+    if (!member.io_uring || !member.registered_rings) return;
+    const VirtualAddress address = task.pointer(*member.io_uring);
+    if (!address) return;
+    GuestObject context(walk_.memory, address);
+    for (uint32_t i = 0; i < member.registered_rings->elements; ++i) {
+      const VirtualAddress file{context.integer(member.registered_rings->offset + i * 8, 8)};
+      if (file) tasks_.rings.push_back(file);
+    }
+    if (!context.ok()) ++walk_.quality.badPointers;
   }
 
   void readThreads(GuestObject& leader, uint32_t row, size_t firstTable, Process& process) {

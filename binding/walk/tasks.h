@@ -17,6 +17,9 @@ struct Tasks {
   std::vector<Process> processes;
   /// Each table of each process once: threads that share one count once, one that has its own adds it.
   std::vector<TableHolder> tables;
+  /// Files of io_uring instances that threads have registered for themselves, which no descriptor need lead
+  /// to.
+  std::vector<VirtualAddress> rings;
 };
 
 /// Walks the processes from init_task and the threads of each. init_task itself (pid 0) is none.

@@ -3,6 +3,7 @@
 #include "walk/context.h"
 #include "walk/files.h"
 #include "walk/tasks.h"
+#include "walk/unheld_sockets.h"
 
 namespace xfilter {
 
@@ -12,6 +13,9 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
 
   Tasks tasks = walkTasks(context);
   HeldSockets held = walkFiles(context, std::move(tasks.tables));
+  held.rings.insert(held.rings.end(), tasks.rings.begin(), tasks.rings.end());
+  addUnheldSockets(context, held);
+  context.quality.sockets = static_cast<uint32_t>(held.sockets.size());
 
   if (context.budget.aborted()) return failure("ABORTED", "The walk was aborted.", "");
   if (context.budget.exhausted()) {
@@ -21,8 +25,8 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
   const auto elapsed = std::chrono::steady_clock::now() - start;
   context.quality.elapsedNs =
       static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count());
-  return WalkResult{std::move(tasks.processes), std::move(held.sockets), std::move(held.owners),
-                    std::move(context.quality)};
+  return WalkResult{std::move(tasks.processes), std::move(held.sockets),     std::move(held.owners),
+                    std::move(held.others),     std::move(held.otherOwners), std::move(context.quality)};
 }
 
 }  // namespace xfilter

@@ -21,6 +21,9 @@ struct WalkResult {
   std::vector<Socket> sockets;
   /// In the order of `sockets`.
   std::vector<Owner> owners;
+  std::vector<OtherSocket> others;
+  /// In the order of `others`.
+  std::vector<Owner> otherOwners;
   Quality quality;
 };
 

@@ -41,6 +41,11 @@ export function columns(processes: readonly ProcessCells[], sockets: readonly So
       process: Uint32Array.from(owners, (owner) => processes.findIndex(({ pid }) => pid === owner.pid)),
       fd: Uint32Array.from(owners, ({ fd }) => fd),
     },
+    otherSockets: {
+      ...{ count: 0, sock: new BigUint64Array(), inode: new Float64Array(), netns: new Uint32Array() },
+      ...{ ownersEnd: new Uint32Array(), kind: new Uint8Array() },
+    },
+    otherOwners: { count: 0, process: new Uint32Array(), fd: new Uint32Array() },
     strings,
     quality: QUALITY,
   };
@@ -61,11 +66,11 @@ const u64 = (values: (number | bigint)[]) => BigUint64Array.from(values, BigInt)
 const PROCESS_COLUMNS = {
   ...{ task: u64, startTime: u64, pid: u32, ppid: u32, uid: u32, euid: u32, suid: u32, fsuid: u32, gid: u32 },
   ...{ egid: u32, sgid: u32, fsgid: u32, loginuid: u32, session: u32, sessionid: u32, nspid: u32, netns: u32 },
-  ...{ pidns: u32, threads: u32, comm: u32, cpu: i32, state: u8, flags: u8 },
+  ...{ pidns: u32, threads: u32, comm: u32, cpu: i32, state: u8, flags: u8, unownedReason: u8 },
 };
 const SOCKET_COLUMNS = {
   ...{ sock: u64, inode: f64, uid: u32, netns: u32, boundInterface: u32, ownersEnd: u32 },
-  ...{ localPort: u16, remotePort: u16, protocol: u8, family: u8, state: u8, flags: u8 },
+  ...{ localPort: u16, remotePort: u16, protocol: u8, family: u8, state: u8, flags: u8, unownedReason: u8 },
 };
 
 type Make = (values: never[]) => unknown;

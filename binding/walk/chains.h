@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+
+#include "walk/context.h"
+
+namespace xfilter {
+
+/// Visits each node of a hash chain whose head lies at `head` and leads to `first`. The kernel has two kinds,
+/// with their links in the same places:
+///
+///   hlist        ends with NULL
+///   hlist_nulls  ends with an odd value, whose upper 63 bits are the number of the bucket: a walk that slid
+///   into another
+///                chain, because a node moved, ends with another number
+///
+/// Each node's `pprev` must lead back to the link that led to it, which also keeps the walk from going in
+/// circles.
+template <class Visit>
+void forEachChainNode(WalkContext& walk, VirtualAddress head, VirtualAddress first, uint64_t bucket,
+                      Visit visit) {
+  constexpr uint64_t kListeningNullsBase =
+      1U << 29;  // added to a listener's bucket (include/net/inet_hashtables.h)
+  const auto& member = *walk.layout().tables;
+  VirtualAddress link = head;
+  VirtualAddress node = first;
+  while (node && (node.value & 1) == 0) {
+    if (!walk.budget.spend()) return;
+    GuestObject links(walk.memory, node);
+    const VirtualAddress next = links.pointer(member.next);
+    const VirtualAddress back = links.pointer(member.pprev);
+    if (!links.ok() || back != link) {
+      ++(links.ok() ? walk.quality.torn : walk.quality.badPointers);
+      return;
+    }
+    visit(node);
+    link = node + member.next.offset;
+    node = next;
+  }
+  const uint64_t end = node.value >> 1;
+  if (node && end != bucket && end != bucket + kListeningNullsBase) ++walk.quality.torn;
+}
+
+/// Visits each node of each chain of a hash table: `count` heads, `stride` bytes apart, from `table` on.
+template <class Visit>
+void forEachTableNode(WalkContext& walk, VirtualAddress table, uint64_t count, uint64_t stride, Visit visit) {
+  if (count > walk.roomFor(stride)) {
+    ++walk.quality.limited;
+    return;
+  }
+  for (uint64_t bucket = 0; bucket < count; ++bucket) {
+    if (!walk.budget.spend()) return;
+    const VirtualAddress head = table + bucket * stride;
+    const auto first = walk.memory.readPointer(head);
+    if (!first) {
+      ++walk.quality.badPointers;
+      return;
+    }
+    // Most are empty.
+    if (*first && (first->value & 1) == 0) forEachChainNode(walk, head, *first, bucket, visit);
+  }
+}
+
+}  // namespace xfilter
