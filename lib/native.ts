@@ -150,7 +150,6 @@ export interface NativeQuality {
   abandoned: number;
   badPointers: number;
   limited: number;
-  notes: string[];
 }
 
 /** Loads the addon at its first use. Throws XFilterError ADDON_NOT_LOADED. */

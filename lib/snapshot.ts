@@ -41,8 +41,6 @@ export interface Quality {
   readonly badPointers: number;
   /** Lists and tables cut at xfilter-core's own bounds. */
   readonly limited: number;
-  /** Sentences on what was remarkable. May hold strings from the guest: escape them where you print them. */
-  readonly notes: readonly string[];
 }
 
 /** A snapshot in JSON. */

@@ -129,8 +129,6 @@ Napi::Object quality(Napi::Env env, const Quality& q) {
       .set("abandoned", q.abandoned)
       .set("badPointers", q.badPointers)
       .set("limited", q.limited)
-      .set("notes",
-           array(env, q.notes, [env](const std::string& note) { return Napi::String::New(env, note); }))
       .build();
 }
 

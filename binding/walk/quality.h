@@ -1,8 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
 
 namespace xfilter {
 
@@ -21,7 +19,6 @@ struct Quality {
   uint32_t abandoned = 0;    // objects left out for it
   uint32_t badPointers = 0;  // objects left out because their memory is not there
   uint32_t limited = 0;      // values beyond a bound of ours: what lies behind was left out
-  std::vector<std::string> notes;
 };
 
 }  // namespace xfilter

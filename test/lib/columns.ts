@@ -53,7 +53,7 @@ export function columns(processes: readonly ProcessCells[], sockets: readonly So
 
 export const QUALITY: NativeQuality = {
   ...{ elapsedNs: 1000, processes: 0, threads: 0, fdTables: 0, files: 0, sockets: 0 },
-  ...{ retries: 0, torn: 0, abandoned: 0, badPointers: 0, limited: 0, notes: [] },
+  ...{ retries: 0, torn: 0, abandoned: 0, badPointers: 0, limited: 0 },
 };
 
 const u8 = (values: number[]) => Uint8Array.from(values);
