@@ -10,6 +10,7 @@ const CODES = [
   "TYPES_NOT_FOUND",
   "TYPES_INVALID",
   "LAYOUT_INCOMPLETE",
+  "REGISTERS_NOT_FOUND",
   "WALK_BUDGET",
   "WALK_FAILED",
   "ABORTED",
@@ -34,6 +35,7 @@ const CODES = [
  * | `TYPES_NOT_FOUND` | the kernel carries no type information (BTF), and none was given |
  * | `TYPES_INVALID` | the type information that was given or found is broken |
  * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
+ * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
  * | `WALK_FAILED` | the walk could not read the guest's process list |
  * | `ABORTED` | native work was cancelled (an abort by a signal rejects with `signal.reason` instead) |

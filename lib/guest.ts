@@ -1,6 +1,7 @@
+import { type Cpu, toCpu } from "./cpu.ts";
 import { checkSignal, XFilterError } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
-import { type NativeGuest, runJob } from "./native.ts";
+import { type NativeGuest, type NativeJob, runJob } from "./native.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
 
 /** An attached guest: its kernel was found and its layout resolved. Holds the image open until it is closed. */
@@ -14,6 +15,13 @@ export interface Guest extends AsyncDisposable {
    * @throws `signal.reason` when aborted
    */
   snapshot(options?: SnapshotOptions): Promise<Snapshot>;
+  /**
+   * What each virtual CPU ran when the image was taken, found by the CPU's registers. ELF cores tell them.
+   *
+   * @throws XFilterError: REGISTERS_NOT_FOUND for an image without registers, SOURCE_TRUNCATED, CLOSED after `close()`
+   * @throws `signal.reason` when aborted
+   */
+  cpus(options?: CpusOptions): Promise<readonly Cpu[]>;
   /** Waits for the walks that run, then lets go of the image. May be called again; snapshots stay usable. */
   close(): Promise<void>;
 }
@@ -21,6 +29,12 @@ export interface Guest extends AsyncDisposable {
 /** How to walk. */
 export interface SnapshotOptions {
   /** Stops the walk; `snapshot` then rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How to read the CPUs. */
+export interface CpusOptions {
+  /** Stops the reading; `cpus` then rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -39,16 +53,25 @@ export class AttachedGuest implements Guest {
   }
 
   async snapshot({ signal }: SnapshotOptions = {}): Promise<Snapshot> {
+    return new WalkedSnapshot(await this.#run(signal, () => this.#native.walk({ budgetMs: this.#budgetMs })));
+  }
+
+  async cpus({ signal }: CpusOptions = {}): Promise<readonly Cpu[]> {
+    return (await this.#run(signal, () => this.#native.cpus())).map(toCpu);
+  }
+
+  /** Native work that `close()` waits for. */
+  async #run<T>(signal: AbortSignal | undefined, start: () => NativeJob<T>): Promise<T> {
     checkSignal(signal);
     if (this.#closing) {
       throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");
     }
-    const walk = runJob(() => this.#native.walk({ budgetMs: this.#budgetMs }), signal);
-    this.#running.add(walk);
+    const job = runJob(start, signal);
+    this.#running.add(job);
     try {
-      return new WalkedSnapshot(await walk);
+      return await job;
     } finally {
-      this.#running.delete(walk);
+      this.#running.delete(job);
     }
   }
 

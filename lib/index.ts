@@ -3,8 +3,9 @@
  *
  * @packageDocumentation
  */
+export type { Cpu, CpuJson, CpuTask } from "./cpu.ts";
 export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./errors.ts";
-export type { Guest, SnapshotOptions } from "./guest.ts";
+export type { CpusOptions, Guest, SnapshotOptions } from "./guest.ts";
 export { type IntrospectOptions, introspect, type TypesOptions } from "./introspect.ts";
 export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";
 export type { OtherKind, OtherSocket, OtherSocketJson } from "./other-socket.ts";

@@ -4,7 +4,7 @@ import type { NativeKernel } from "./native.ts";
 /** What was found out about a guest's kernel, and how. Strings come from the guest: escape them where you print them. */
 export interface Kernel {
   /** Form of the memory image. */
-  readonly format: "elf" | "raw";
+  readonly format: "elf" | "lime" | "raw";
   /** Bytes of guest memory that the image holds. */
   readonly memoryBytes: bigint;
   readonly architecture: "x86_64";

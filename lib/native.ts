@@ -22,12 +22,14 @@ export interface NativeAttachOptions {
 export interface NativeGuest {
   readonly kernel: NativeKernel;
   walk(options: { budgetMs: number }): NativeJob<NativeSnapshot>;
+  /** What each vCPU ran. */
+  cpus(): NativeJob<NativeCpu[]>;
   /** Frees the image; a running walk keeps it until it ends. */
   close(): void;
 }
 
 export interface NativeKernel {
-  format: "elf" | "raw";
+  format: "elf" | "lime" | "raw";
   memoryBytes: bigint;
   architecture: "x86_64";
   release: string;
@@ -39,6 +41,22 @@ export interface NativeKernel {
   typesFrom: "guest" | "file";
   missing: { member: string; costs: string }[];
   steps: { name: string; how: string; found: string; elapsedNs: number }[];
+}
+
+/** A vCPU; `task` is null where its registers lead to none. */
+export interface NativeCpu {
+  index: number;
+  userMode: boolean;
+  rip: bigint;
+  task: {
+    cpu: number;
+    pid: number;
+    tid: number;
+    comm: string;
+    address: bigint;
+    processes: number;
+    listed: boolean;
+  } | null;
 }
 
 /** What one walk saw, as columns: row i of a table is element i of each of its arrays. */

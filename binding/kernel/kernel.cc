@@ -91,20 +91,35 @@ bool fits(KernelMemory& memory, const Layout& layout, VirtualAddress initTask) {
          init.integer(task.pid) == 0 && back && *back == initTask + task.tasks.offset;
 }
 
-Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, StepClock clock) {
-  KernelMemory memory(found.space);
-  std::vector<AttachStep> steps;
-  clock.finish(
-      steps, "kernel", found.how,
-      std::string(found.info.release()) + ", " + std::to_string(found.space.levels()) + "-level paging");
+std::optional<uint64_t> readRamEnd(KernelMemory& memory, const Symbols& symbols) {
+  constexpr uint64_t kMaxFrames = uint64_t{1} << (52 - 12);
+  const auto frames = symbols.max_pfn ? memory.read<uint64_t>(*symbols.max_pfn) : std::nullopt;
+  if (!frames || *frames == 0 || *frames > kMaxFrames) return std::nullopt;
+  return *frames * kPageSize;
+}
 
-  const auto foundSymbols = findSymbols(memory, found.info);
+/// The kernel's own address space, of which VMCOREINFO tells and otherwise the symbols do.
+AddressSpace ownSpace(const KernelSpace& found, const Symbols& symbols) {
+  const auto& rootTable = symbols.init_top_pgt ? symbols.init_top_pgt : symbols.init_level4_pgt;
+  const auto own = !found.info && rootTable ? spaceOfKernel(found, *rootTable) : std::nullopt;
+  return own.value_or(found.space);
+}
+
+Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, StepClock clock) {
+  std::vector<AttachStep> steps;
+  const std::string levels = ", " + std::to_string(found.space.levels()) + "-level paging";
+  clock.finish(steps, "kernel", found.how, (found.info ? found.release : "its image") + levels);
+
+  KernelMemory image(found.space);
+  const auto foundSymbols = findSymbols(image, found);
   if (!foundSymbols) return tl::unexpected(foundSymbols.error());
   const Symbols& symbols = foundSymbols->symbols;
   clock.finish(steps, "kallsyms", foundSymbols->how, foundSymbols->found);
 
+  const AddressSpace space = ownSpace(found, symbols);
+  KernelMemory memory(space);
   const auto types =
-      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, symbols, *found.info.symbol("_stext"));
+      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, symbols, found.imageStart);
   if (!types) return tl::unexpected(types.error());
   clock.finish(steps, "btf", types->how, std::to_string(types->btf.typeCount()) + " types");
 
@@ -119,18 +134,20 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
       steps, "layout", "the types",
       layout->missing.empty() ? "every member" : std::to_string(layout->missing.size()) + " members missing");
 
+  std::string banner = symbols.linux_banner ? readString(memory, *symbols.linux_banner, kMaxBanner) : "";
   return Kernel{
-      .release = std::string(found.info.release()),
-      .banner = symbols.linux_banner ? readString(memory, *symbols.linux_banner, kMaxBanner) : "",
+      .release = found.info ? found.release : std::string(releaseOfBanner(banner)),
+      .banner = std::move(banner),
       .buildId = readBuildId(memory, symbols),
       .physBase = found.physBase,
-      .kaslrOffset = found.info.kernelOffset().value_or(0),
+      .kaslrOffset = found.kaslrOffset,
       .typesFromGuest = !options.btf,
       .clock = readKernelClock(memory, symbols, *layout),
       .steps = std::move(steps),
-      .space = found.space,
+      .space = space,
       .layout = std::move(*layout),
       .symbols = symbols,
+      .ramEnd = readRamEnd(memory, symbols),
   };
 }
 
@@ -145,7 +162,11 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
   // Nearly always there is one. What remains of others is often broken further down.
   std::optional<Kernel> latest;
   std::optional<Error> firstError;
+  size_t kernels = 0;
   for (const KernelSpace& space : *spaces) {
+    // One kernel's tables may be there as roots of four and of five levels: the first that works is right.
+    if (latest && latest->physBase == space.physBase && latest->kaslrOffset == space.kaslrOffset) continue;
+    ++kernels;
     auto kernel = attach(space, options, clock);
     if (stop.stop_requested()) return failure("ABORTED", "Finding the kernel was aborted.", "");
     if (!kernel) {
@@ -155,9 +176,9 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
     }
   }
   if (!latest) return tl::unexpected(*firstError);
-  if (spaces->size() > 1) {
+  if (kernels > 1) {
     latest->steps.front().how +=
-        "; the one with the latest clock of " + std::to_string(spaces->size()) + " kernels";
+        "; the one with the latest clock of " + std::to_string(kernels) + " kernels";
   }
   return std::move(*latest);
 }

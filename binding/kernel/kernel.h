@@ -41,9 +41,11 @@ struct Kernel {
   AddressSpace space;
   Layout layout;
   Symbols symbols;
+  /// Where the guest's RAM ends, as its kernel has it.
+  std::optional<uint64_t> ramEnd{};
 };
 
-/// Finds the running kernel: VMCOREINFO, its page tables, symbols, types, and from these the layout.
+/// Finds the running kernel: its page tables, symbols, types, and from these the layout.
 ///
 /// Errors: KERNEL_NOT_FOUND, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,
 /// LAYOUT_INCOMPLETE, ABORTED.

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "kernel/page_table_scan.h"
+
 namespace xfilter {
 namespace {
 
@@ -31,14 +33,15 @@ tl::unexpected<Error> notFound(const PhysicalMemory& memory, size_t unproven) {
     what += ": " + std::to_string(unproven) +
             " VMCOREINFO texts are there, but the page tables that they name do not lead to a kernel";
   } else {
-    what += ": no VMCOREINFO text is in it";
+    what += ": no VMCOREINFO text is in it, and no page table that leads to a kernel's text";
   }
   return failure(
       "KERNEL_NOT_FOUND", what + ".",
       memory.format() == "raw"
-          ? "Check that the file is the guest's whole RAM from address 0 on, at most up to the hole below "
-            "4 GiB, of an x86_64 Linux from 4.10 on; an ELF core carries the addresses and needs no guess."
-          : "Check that the guest is an x86_64 Linux from 4.10 on, and that its kernel had started.");
+          ? "Check that the file is the guest's whole RAM, of an x86_64 Linux that had started; if it "
+            "lies in the file in another order than QEMU's, say how by memoryMap (--memory-map); an "
+            "ELF core carries the addresses and needs no guess."
+          : "Check that the guest is an x86_64 Linux, and that its kernel had started.");
 }
 
 std::string hex(uint64_t value) {
@@ -66,19 +69,78 @@ std::optional<KernelSpace> proveKernelSpace(const PhysicalMemory& memory, const 
   if (!self || self->physical != root || !space.translate(*stext)) return std::nullopt;
   KernelMemory kernelMemory(space);
   if (!holdsRelease(kernelMemory, *initUtsNs, info.release())) return std::nullopt;
-  return KernelSpace{info, space, *physBase, std::move(how)};
+  return KernelSpace{.space = space,
+                     .physBase = *physBase,
+                     .kaslrOffset = info.kernelOffset().value_or(0),
+                     .imageStart = *stext,
+                     .info = info,
+                     .release = std::string(info.release()),
+                     .known = {{"_stext", *stext}},
+                     .how = std::move(how)};
 }
 
-Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, const std::stop_token& stop) {
-  std::vector<KernelSpace> found;
-  size_t unproven = 0;
-  if (const auto note = Vmcoreinfo::parse(memory.vmcoreinfoNote())) {
-    if (auto space = proveKernelSpace(memory, *note, "the image's VMCOREINFO note")) {
-      found.push_back(std::move(*space));
-      return found;
-    }
-    ++unproven;
+std::optional<AddressSpace> spaceOfKernel(const KernelSpace& found, VirtualAddress rootTable) {
+  const PhysicalAddress root{rootTable.value - kKernelImageBase.value +
+                             static_cast<uint64_t>(found.physBase)};
+  if (root.value % kPageSize != 0) return std::nullopt;
+  const AddressSpace space(found.space.memory(), root, found.space.levels());
+  const auto self = space.translate(rootTable);
+  return self && self->physical == root ? std::optional(space) : std::nullopt;
+}
+
+namespace {
+
+/// The address spaces that the vCPUs' CR3 may mean.
+std::vector<AddressSpace> spacesOfVcpus(const PhysicalMemory& memory) {
+  constexpr uint64_t kRootMask = 0x000f'ffff'ffff'f000;
+  constexpr uint64_t kUserHalf = 0x1000;  // of the pair of roots that page-table isolation has
+  constexpr uint64_t kLa57 = 1 << 12;
+  std::vector<AddressSpace> spaces;
+  for (const VcpuRegisters& vcpu : memory.vcpus()) {
+    if (!vcpu.cr3) continue;
+    const int levels = vcpu.cr4.value_or(0) & kLa57 ? 5 : 4;
+    const uint64_t root = *vcpu.cr3 & kRootMask;
+    spaces.emplace_back(memory, PhysicalAddress{root}, levels);
+    if (root & kUserHalf) spaces.emplace_back(memory, PhysicalAddress{root & ~kUserHalf}, levels);
   }
+  return spaces;
+}
+
+/// Whether one of the address spaces has the kernel where `kernel` has it.
+bool anyMaps(std::span<const AddressSpace> spaces, const KernelSpace& kernel) {
+  const auto place = kernel.space.translate(kernel.imageStart);
+  return std::any_of(spaces.begin(), spaces.end(), [&](const AddressSpace& space) {
+    const auto seen = space.translate(kernel.imageStart);
+    return seen && place && seen->physical == place->physical;
+  });
+}
+
+/// The kernels whose images these address spaces map.
+std::vector<KernelSpace> kernelsOf(std::span<const AddressSpace> spaces, const std::string& how) {
+  std::vector<KernelSpace> kernels;
+  for (const AddressSpace& space : spaces) {
+    // A table of the fifth level passes for a root of four: both have to be tried.
+    const auto known = [&](const KernelSpace& kernel) {
+      return kernel.space.levels() == space.levels() && anyMaps(std::span(&space, 1), kernel);
+    };
+    if (std::any_of(kernels.begin(), kernels.end(), known)) continue;
+    const auto image = findKernelImage(space);
+    if (!image) continue;
+    KernelSpace kernel{.space = space,
+                       .physBase = image->physBase,
+                       .kaslrOffset = image->kaslrOffset,
+                       .imageStart = image->start,
+                       .how = how + hex(space.root().value)};
+    for (const VirtualAddress banner : image->banners) kernel.known.push_back({"linux_banner", banner});
+    kernels.push_back(std::move(kernel));
+  }
+  return kernels;
+}
+
+/// The kernels whose VMCOREINFO a scan finds. `unproven` counts the texts that lead to none.
+std::vector<KernelSpace> scanForKernels(const PhysicalMemory& memory, size_t& unproven,
+                                        const std::stop_token& stop) {
+  std::vector<KernelSpace> found;
   scanForVmcoreinfo(memory, [&](const Vmcoreinfo& info, PhysicalAddress at) {
     if (stop.stop_requested()) return false;
     auto space = proveKernelSpace(memory, info, "a scan of memory; VMCOREINFO at " + hex(at.value));
@@ -92,6 +154,33 @@ Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, 
     if (!known) found.push_back(std::move(*space));
     return true;
   });
+  return found;
+}
+
+}  // namespace
+
+Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, const std::stop_token& stop) {
+  size_t unproven = 0;
+  std::vector<KernelSpace> found;
+  const auto running = spacesOfVcpus(memory);
+  if (const auto note = Vmcoreinfo::parse(memory.vmcoreinfoNote())) {
+    if (auto space = proveKernelSpace(memory, *note, "the image's VMCOREINFO note")) {
+      found.push_back(std::move(*space));
+    } else {
+      ++unproven;
+    }
+  }
+  // A note stays what it was when another kernel is started by kexec.
+  if (!found.empty() && (running.empty() || anyMaps(running, found.front()))) return found;
+  if (auto kernels = kernelsOf(running, "a vCPU's registers; its root page table at "); !kernels.empty()) {
+    return kernels;
+  }
+  if (!found.empty()) return found;
+
+  found = scanForKernels(memory, unproven, stop);
+  if (found.empty()) {
+    found = kernelsOf(scanForPageTables(memory, stop), "a scan of memory; a root page table at ");
+  }
   if (stop.stop_requested()) return failure("ABORTED", "Finding the kernel was aborted.", "");
   if (found.empty()) return notFound(memory, unproven);
   return found;

@@ -4,22 +4,25 @@
 #include <string>
 #include <vector>
 
+#include "kernel/kallsyms.h"
+#include "kernel/kernel_image.h"
 #include "kernel/vmcoreinfo.h"
 #include "paging/kernel_memory.h"
 
 namespace xfilter {
 
-/// Where x86_64 maps the kernel's image, before KASLR, and how long that area is
-/// (Documentation/arch/x86/x86_64/mm.rst).
-inline constexpr VirtualAddress kKernelImageBase{0xffff'ffff'8000'0000};
-inline constexpr uint64_t kKernelImageSize = uint64_t{1} << 30;
-
-/// A kernel's address space, proven: its VMCOREINFO and its page tables agree.
+/// A kernel's address space, and what is known of the kernel before its symbols are.
 struct KernelSpace {
-  Vmcoreinfo info;
   AddressSpace space;
   int64_t physBase = 0;
-  std::string how;
+  uint64_t kaslrOffset = 0;
+  VirtualAddress imageStart;  // _stext
+  /// Empty for a kernel whose VMCOREINFO is not in the memory, as is the release: its banner tells.
+  std::optional<Vmcoreinfo> info{};
+  std::string release{};
+  /// Symbols whose addresses are known without the symbol table: it must agree with one of them.
+  std::vector<KnownSymbol> known{};
+  std::string how{};
 };
 
 /// The address space of the kernel that wrote `info`, or empty if its page tables do not lead to it: the root
@@ -28,8 +31,14 @@ struct KernelSpace {
 std::optional<KernelSpace> proveKernelSpace(const PhysicalMemory& memory, const Vmcoreinfo& info,
                                             std::string how);
 
-/// Every proven kernel of the memory, each once: by the source's note if that leads to one, else by a scan.
-/// KERNEL_NOT_FOUND says what was seen.
+/// Every kernel of the memory, each once, by the first of these that leads to one: the source's note, if the
+/// vCPUs' page tables do not lead elsewhere; the vCPUs' page tables; VMCOREINFO by a scan; root page tables
+/// by a scan. KERNEL_NOT_FOUND says what was seen.
 Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, const std::stop_token& stop);
+
+/// The same address space by the kernel's own root table, which lies at `rootTable` in its image: a process's
+/// table goes with the process, and with page-table isolation there is one that maps little of the kernel.
+/// Empty if the table there does not map itself.
+std::optional<AddressSpace> spaceOfKernel(const KernelSpace& found, VirtualAddress rootTable);
 
 }  // namespace xfilter

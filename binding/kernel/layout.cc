@@ -106,6 +106,7 @@ void resolveTask(Layout& layout, Resolver& r, const TypeSource& types) {
   r.want(task.thread_pid, "task_struct", "thread_pid", "nspid, pidns");
   r.want(task.on_cpu, "task_struct", "on_cpu", "cpu");
   r.want(task.cpu, "task_struct", {"thread_info.cpu", "cpu"}, "cpu");
+  r.want(task.group_leader, "task_struct", "group_leader", "processes of threads that a CPU runs");
   r.want(task.startTime, "task_struct", {"start_boottime", "real_start_time"}, "startTime");
 
   auto& signal = layout.signal_struct;
@@ -266,6 +267,7 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   resolveSock(layout, resolver);
   resolveSocketTables(layout, resolver, types);
   resolveUnheld(layout, resolver, types);
+  resolver.maybe(layout.pcpu_hot.current_task, "pcpu_hot", "current_task");
   resolver.maybe(layout.clock.timekeeper, "tk_data", "timekeeper");
   resolver.maybe(layout.clock.xtime_sec, "timekeeper", "xtime_sec");
   if (!resolver.needed().empty()) {

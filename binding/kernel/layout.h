@@ -22,7 +22,7 @@ struct Layout {
   struct {
     Field tasks, thread_node, pid, tgid, flags, exit_state, comm, real_parent, real_cred, signal, files;
     Field state;  // __state since 5.14 (2f064a59a11f), state before
-    Optional loginuid, sessionid, nsproxy, thread_pid, on_cpu;
+    Optional loginuid, sessionid, nsproxy, thread_pid, on_cpu, group_leader;
     Optional cpu;        // thread_info.cpu since 5.16, cpu before
     Optional startTime;  // start_boottime since 5.5, real_start_time before
   } task_struct;
@@ -89,6 +89,11 @@ struct Layout {
     Field node, tcp_sock;    // struct mptcp_subflow_context
   };
   std::optional<Mptcp> mptcp;
+
+  /// Of kernels from 6.2 to 6.14 only.
+  struct {
+    Optional current_task;
+  } pcpu_hot;
 
   /// The kernel's clock, kernel_clock.h: that it is missing costs nothing but a choice between kernels.
   struct {

@@ -38,6 +38,13 @@ constexpr std::array kEntries = {
     Entry{"unix_socket_table", &Symbols::unix_socket_table},
     Entry{"io_uring_fops", &Symbols::io_uring_fops},
     Entry{"init_pid_ns", &Symbols::init_pid_ns},
+    Entry{"init_top_pgt", &Symbols::init_top_pgt},
+    Entry{"init_level4_pgt", &Symbols::init_level4_pgt},
+    Entry{"current_task", &Symbols::current_task},
+    Entry{"pcpu_hot", &Symbols::pcpu_hot},
+    Entry{"__per_cpu_offset", &Symbols::per_cpu_offset},
+    Entry{"nr_cpu_ids", &Symbols::nr_cpu_ids},
+    Entry{"max_pfn", &Symbols::max_pfn},
 };
 
 std::optional<KallsymsTables> namedTables(const Vmcoreinfo& info) {
@@ -60,14 +67,23 @@ struct Found {
   std::string how;
 };
 
-Result<Found> findTable(KernelMemory& memory, const Vmcoreinfo& info, const KnownSymbol& known) {
-  if (const auto named = namedTables(info)) {
-    if (auto table = Kallsyms::load(memory, *named, known)) {
+/// Copies the tables if they agree with one of the symbols that are known.
+std::optional<Kallsyms> load(KernelMemory& memory, const KallsymsTables& tables, const KernelSpace& space) {
+  for (const KnownSymbol& known : space.known) {
+    if (auto table = Kallsyms::load(memory, tables, known)) return std::move(*table);
+  }
+  return std::nullopt;
+}
+
+Result<Found> findTable(KernelMemory& memory, const KernelSpace& space) {
+  if (const auto named = space.info ? namedTables(*space.info) : std::nullopt) {
+    if (auto table = load(memory, *named, space)) {
       return Found{std::move(*table), "tables named by VMCOREINFO"};
     }
   }
-  for (const auto& candidate : scanForKallsyms(memory, known.address, kKernelImageBase + kKernelImageSize)) {
-    if (auto table = Kallsyms::load(memory, candidate, known)) {
+  for (const auto& candidate :
+       scanForKallsyms(memory, space.imageStart, kKernelImageBase + kKernelImageSize)) {
+    if (auto table = load(memory, candidate, space)) {
       return Found{std::move(*table), "tables found by a scan of the kernel's image"};
     }
   }
@@ -77,9 +93,8 @@ Result<Found> findTable(KernelMemory& memory, const Vmcoreinfo& info, const Know
 
 }  // namespace
 
-Result<FoundSymbols> findSymbols(KernelMemory& memory, const Vmcoreinfo& info) {
-  const KnownSymbol known{"_stext", *info.symbol("_stext")};
-  const auto found = findTable(memory, info, known);
+Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space) {
+  const auto found = findTable(memory, space);
   if (!found) return tl::unexpected(found.error());
 
   std::array<std::string_view, kEntries.size()> names;

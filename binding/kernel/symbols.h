@@ -25,6 +25,11 @@ struct Symbols {
   // Where files lie that no process holds (walk/unheld_files.h).
   Address unix_socket_table, io_uring_fops;
   Address init_pid_ns;
+  // The kernel's own root page table: swapper_pg_dir to C, init_level4_pgt before 4.13.
+  Address init_top_pgt, init_level4_pgt;
+  // What a CPU runs (walk/vcpus.h), and where each CPU's memory is.
+  Address current_task, pcpu_hot, per_cpu_offset, nr_cpu_ids;
+  Address max_pfn;  // the page frame behind the last one of RAM
 };
 
 struct FoundSymbols {
@@ -34,6 +39,6 @@ struct FoundSymbols {
 };
 
 /// Reads the kernel's symbol table. SYMBOLS_NOT_FOUND says what is missing.
-Result<FoundSymbols> findSymbols(KernelMemory& memory, const Vmcoreinfo& info);
+Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space);
 
 }  // namespace xfilter

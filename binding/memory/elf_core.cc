@@ -6,6 +6,8 @@
 #include <cstring>
 #include <optional>
 
+#include "memory/elf_notes.h"
+
 namespace xfilter {
 namespace {
 
@@ -13,8 +15,6 @@ constexpr char kSupply[] =
     "Give an ELF64 core of an x86_64 guest, as `dump-guest-memory` or `virsh dump --memory-only` make it.";
 // A dump has a segment for each run of kept pages at most; what is far beyond that is not a dump.
 constexpr uint64_t kMaxProgramHeaders = 1 << 20;
-constexpr uint64_t kMaxNotes = 1 << 16;
-constexpr uint64_t kMaxVmcoreinfo = 64 << 10;
 // The widest physical address that x86_64 defines.
 constexpr uint64_t kPhysicalLimit = uint64_t{1} << 52;
 
@@ -41,26 +41,6 @@ Result<uint64_t> programHeaderCount(std::span<const std::byte> file, const Elf64
   const auto section = at<Elf64_Shdr>(file, header.e_shoff);
   if (!section) return truncated("its section header is missing");
   return section->sh_info;
-}
-
-// A note is a header, the name, the contents, the latter two padded to four bytes.
-std::string findVmcoreinfo(std::span<const std::byte> notes) {
-  constexpr std::string_view kName("VMCOREINFO\0", 11);
-  const auto padded = [](uint64_t size) { return (size + 3) & ~uint64_t{3}; };
-  uint64_t offset = 0;
-  for (uint64_t i = 0; i < kMaxNotes; ++i) {
-    const auto note = at<Elf64_Nhdr>(notes, offset);
-    if (!note) break;
-    const uint64_t name = offset + sizeof *note;
-    const uint64_t content = name + padded(note->n_namesz);
-    if (content > notes.size() || notes.size() - content < note->n_descsz) break;
-    if (note->n_namesz == kName.size() && std::memcmp(notes.data() + name, kName.data(), kName.size()) == 0) {
-      const auto size = std::min<uint64_t>(note->n_descsz, kMaxVmcoreinfo);
-      return {reinterpret_cast<const char*>(notes.data() + content), size};
-    }
-    offset = content + padded(note->n_descsz);
-  }
-  return {};
 }
 
 }  // namespace
@@ -93,9 +73,9 @@ Result<ImageMap> readElfCore(std::span<const std::byte> file) {
       return truncated("a segment lies beyond the end of the file");
     }
     if (segment->p_type == PT_NOTE) {
-      if (map.vmcoreinfoNote.empty()) {
-        map.vmcoreinfoNote = findVmcoreinfo(file.subspan(segment->p_offset, segment->p_filesz));
-      }
+      ElfNotes notes = readElfNotes(file.subspan(segment->p_offset, segment->p_filesz));
+      if (map.vmcoreinfoNote.empty()) map.vmcoreinfoNote = std::move(notes.vmcoreinfo);
+      if (map.vcpus.empty()) map.vcpus = std::move(notes.vcpus);
       continue;
     }
     if (segment->p_memsz < segment->p_filesz || segment->p_paddr >= kPhysicalLimit ||

@@ -5,14 +5,15 @@
 #include <cstring>
 
 #include "memory/elf_core.h"
+#include "memory/lime.h"
 
 namespace xfilter {
 namespace {
 
 constexpr char kSupply[] =
-    "Give an ELF core of QEMU or libvirt (`dump-guest-memory`, `virsh dump --memory-only`), or a raw file of "
-    "the "
-    "guest's RAM.";
+    "Give an ELF core of QEMU or libvirt (`dump-guest-memory`, `virsh dump --memory-only`), a LiME dump, or "
+    "a "
+    "raw file of the guest's RAM.";
 
 // What people give by mistake, or what is not read yet. The names of formats, so that the error can say them.
 struct ForeignFormat {
@@ -29,7 +30,7 @@ constexpr std::array kForeignFormats = {
     ForeignFormat{"QFI\xfb", "a qcow2 disk image, not memory"},
     ForeignFormat{"KDUMP   ", "a compressed kdump file, which is not supported"},
     ForeignFormat{"makedumpfile", "a flattened kdump file, which is not supported"},
-    ForeignFormat{"EMiL", "a LiME file, which is not supported yet"},
+    ForeignFormat{"AVML", "a compressed AVML file: convert it with `avml-convert` first"},
     ForeignFormat{"QEVM", "a QEMU migration stream, not a memory dump"},
     ForeignFormat{"LibvirtQemudSave", "a libvirt save file: dump with `virsh dump --memory-only` instead"},
 };
@@ -48,7 +49,7 @@ const ForeignFormat* foreignFormat(std::span<const std::byte> file) {
 bool isRaw(std::span<const std::byte> file) { return file.size() % kPageSize == 0; }
 
 Result<ImageMap> readRaw(std::span<const std::byte> file) {
-  return ImageMap{{{{0}, file.size(), 0, file.size()}}, {}};
+  return ImageMap{.segments = {{{0}, file.size(), 0, file.size()}}};
 }
 
 // The formats, in the order in which they are tried.
@@ -59,6 +60,7 @@ struct Format {
 };
 constexpr std::array kFormats = {
     Format{"elf", isElf, readElfCore},
+    Format{"lime", isLime, readLime},
     Format{"raw", isRaw, readRaw},
 };
 
@@ -83,8 +85,28 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path) {
                  kSupply);
 }
 
+Result<std::unique_ptr<Image>> Image::open(const std::string& path, std::span<const MemoryMapEntry> map) {
+  auto file = MappedFile::open(path);
+  if (!file) return tl::unexpected(file.error());
+  const uint64_t fileSize = (*file)->bytes().size();
+  ImageMap image;
+  for (const MemoryMapEntry& entry : map) {
+    if (entry.fileOffset > fileSize || fileSize - entry.fileOffset < entry.size) {
+      return failure(
+          "SOURCE_TRUNCATED",
+          path + " has " + std::to_string(fileSize) + " bytes and ends before the memory map does.",
+          "Check the sizes and offsets of memoryMap (--memory-map), and that the file is whole.");
+    }
+    image.segments.push_back({entry.start, entry.size, entry.fileOffset, entry.size});
+  }
+  return std::unique_ptr<Image>(new Image(std::move(*file), "raw", std::move(image)));
+}
+
 Image::Image(std::unique_ptr<MappedFile> file, std::string_view format, ImageMap map)
-    : file_(std::move(file)), format_(format), vmcoreinfoNote_(std::move(map.vmcoreinfoNote)) {
+    : file_(std::move(file)),
+      format_(format),
+      vmcoreinfoNote_(std::move(map.vmcoreinfoNote)),
+      vcpus_(std::move(map.vcpus)) {
   // /proc/vmcore has a segment for the kernel's text beside the one of the memory that it lies in: where
   // segments overlap, the first and longest holds, and the others keep what it does not cover.
   std::sort(map.segments.begin(), map.segments.end(), [](const ImageSegment& a, const ImageSegment& b) {

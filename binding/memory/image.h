@@ -21,7 +21,15 @@ struct ImageSegment {
 /// What a format's parser found in a file.
 struct ImageMap {
   std::vector<ImageSegment> segments;
-  std::string vmcoreinfoNote;
+  std::string vmcoreinfoNote{};
+  std::vector<VcpuRegisters> vcpus{};
+};
+
+/// Where a piece of guest-physical memory lies in a file, in the user's words.
+struct MemoryMapEntry {
+  PhysicalAddress start;
+  uint64_t size = 0;
+  uint64_t fileOffset = 0;
 };
 
 /// A memory image in a file, of any format whose pages lie in it uncompressed.
@@ -30,12 +38,18 @@ class Image final : public PhysicalMemory {
   /// Opens a file and finds out its format by its content: SOURCE_FORMAT names what it is instead.
   static Result<std::unique_ptr<Image>> open(const std::string& path);
 
+  /// Opens a file as raw memory that lies in it as `map` says, whatever it begins with. SOURCE_TRUNCATED if
+  /// it ends before the map does.
+  static Result<std::unique_ptr<Image>> open(const std::string& path, std::span<const MemoryMapEntry> map);
+
   std::span<const std::byte> view(PhysicalAddress address) const override;
   std::span<const MemoryRange> ranges() const override { return ranges_; }
   MemoryRange nextStored(PhysicalAddress address) const override;
   void release(MemoryRange run) const override;
   std::string_view vmcoreinfoNote() const override { return vmcoreinfoNote_; }
+  std::span<const VcpuRegisters> vcpus() const override { return vcpus_; }
   std::string_view format() const override { return format_; }
+  uint64_t fileSize() const { return file_->bytes().size(); }
   Result<void> intact() const override;
 
  private:
@@ -47,6 +61,7 @@ class Image final : public PhysicalMemory {
   std::vector<ImageSegment> segments_;  // ascending, disjoint
   std::vector<MemoryRange> ranges_;
   std::string vmcoreinfoNote_;
+  std::vector<VcpuRegisters> vcpus_;
 };
 
 }  // namespace xfilter

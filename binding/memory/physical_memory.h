@@ -7,6 +7,7 @@
 
 #include "memory/address.h"
 #include "memory/result.h"
+#include "memory/vcpu_registers.h"
 
 namespace xfilter {
 
@@ -45,6 +46,9 @@ class PhysicalMemory {
 
   /// The VMCOREINFO text that the source carries beside the memory, or an empty view.
   virtual std::string_view vmcoreinfoNote() const { return {}; }
+
+  /// The registers of the guest's vCPUs, where the source tells them.
+  virtual std::span<const VcpuRegisters> vcpus() const { return {}; }
 
   /// "elf", "raw", …
   virtual std::string_view format() const = 0;

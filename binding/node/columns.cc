@@ -164,6 +164,29 @@ Napi::Value toJs(Napi::Env env, const Kernel& kernel, const PhysicalMemory& memo
       .build();
 }
 
+Napi::Value toJs(Napi::Env env, const std::vector<VcpuTask>& vcpus) {
+  return array(env, vcpus, [env](const VcpuTask& vcpu) {
+    const auto task = [&]() -> Napi::Value {
+      if (!vcpu.task) return env.Null();
+      return ObjectBuilder(env)
+          .set("cpu", vcpu.cpu)
+          .set("pid", vcpu.pid)
+          .set("tid", vcpu.tid)
+          .set("comm", vcpu.comm)
+          .set("address", Napi::BigInt::New(env, vcpu.task.value))
+          .set("processes", vcpu.processes)
+          .set("listed", vcpu.listed)
+          .build();
+    };
+    return ObjectBuilder(env)
+        .set("index", vcpu.index)
+        .set("userMode", vcpu.userMode)
+        .set("rip", Napi::BigInt::New(env, vcpu.rip))
+        .set("task", task())
+        .build();
+  });
+}
+
 Napi::Value toJs(Napi::Env env, const Snapshot& snapshot) {
   return ObjectBuilder(env)
       .set("processes", processes(env, snapshot.processes))

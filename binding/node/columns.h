@@ -5,11 +5,13 @@
 #include "kernel/kernel.h"
 #include "memory/physical_memory.h"
 #include "snapshot/snapshot.h"
+#include "walk/vcpus.h"
 
 namespace xfilter::node {
 
-/// The objects that lib/native.ts describes: NativeKernel and NativeSnapshot.
+/// The objects that lib/native.ts describes: NativeKernel, NativeSnapshot and NativeCpu.
 Napi::Value toJs(Napi::Env env, const Kernel& kernel, const PhysicalMemory& memory);
 Napi::Value toJs(Napi::Env env, const Snapshot& snapshot);
+Napi::Value toJs(Napi::Env env, const std::vector<VcpuTask>& vcpus);
 
 }  // namespace xfilter::node

@@ -5,6 +5,7 @@
 #include "node/columns.h"
 #include "node/environment.h"
 #include "snapshot/snapshot.h"
+#include "walk/vcpus.h"
 #include "walk/walk.h"
 
 namespace xfilter::node {
@@ -39,12 +40,18 @@ Result<Snapshot> takeSnapshot(const AttachedGuest& guest, const WalkOptions& opt
   return makeSnapshot(std::move(*result));
 }
 
+Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::stop_token& stop) {
+  auto vcpus = readVcpus(guest.kernel, guest.memory->vcpus(), stop);
+  if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
+  return vcpus;
+}
+
 }  // namespace
 
 Napi::Function Guest::define(Napi::Env env) {
   return DefineClass(env, "NativeGuest",
                      {InstanceAccessor<&Guest::kernel>("kernel"), InstanceMethod<&Guest::walk>("walk"),
-                      InstanceMethod<&Guest::close>("close")});
+                      InstanceMethod<&Guest::cpus>("cpus"), InstanceMethod<&Guest::close>("close")});
 }
 
 // The shared pointer travels to the constructor inside an External: JavaScript cannot make one.
@@ -64,18 +71,29 @@ Napi::Value Guest::kernel(const Napi::CallbackInfo& info) {
   return toJs(info.Env(), guest_->kernel, *guest_->memory);
 }
 
+void Guest::requireOpen(Napi::Env env) const {
+  if (guest_) return;
+  throw Napi::Error(
+      env, toJs(env, Error{"CLOSED", "The guest is closed.", "Attach to it again with introspect()."}));
+}
+
 Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!guest_) {
-    throw Napi::Error(
-        env, toJs(env, Error{"CLOSED", "The guest is closed.", "Attach to it again with introspect()."}));
-  }
+  requireOpen(env);
   const double budgetMs = info[0].As<Napi::Object>().Get("budgetMs").ToNumber();
   const WalkOptions options{.budget = std::chrono::nanoseconds(static_cast<int64_t>(budgetMs * 1e6))};
   return environment(env).jobs.start<Snapshot>(
       env,
       [guest = guest_, options](const std::stop_token& stop) { return takeSnapshot(*guest, options, stop); },
       [](Napi::Env e, const Snapshot& snapshot) { return toJs(e, snapshot); });
+}
+
+Napi::Value Guest::cpus(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  requireOpen(env);
+  return environment(env).jobs.start<std::vector<VcpuTask>>(
+      env, [guest = guest_](const std::stop_token& stop) { return readCpus(*guest, stop); },
+      [](Napi::Env e, const std::vector<VcpuTask>& vcpus) { return toJs(e, vcpus); });
 }
 
 void Guest::close(const Napi::CallbackInfo&) { guest_.reset(); }

@@ -27,7 +27,10 @@ class Guest : public Napi::ObjectWrap<Guest> {
  private:
   Napi::Value kernel(const Napi::CallbackInfo& info);
   Napi::Value walk(const Napi::CallbackInfo& info);
+  Napi::Value cpus(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
+
+  void requireOpen(Napi::Env env) const;
 
   std::shared_ptr<const AttachedGuest> guest_;
 };

@@ -1,11 +1,12 @@
 import type { Command } from "commander";
-import type { Kernel } from "../index.ts";
+import { hex } from "../address.ts";
+import type { Guest, Kernel, XFilterError } from "../index.ts";
 import { type Context, guestCommand } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import type { Output } from "./output.ts";
 import type { Column } from "./table.ts";
 
-const FORMATS = { elf: "an ELF core", raw: "a raw image" };
+const FORMATS = { elf: "an ELF core", lime: "a LiME dump", raw: "a raw image" };
 const TYPES = { guest: "BTF in the guest's own memory", file: "the BTF file that was given" };
 
 const STEP_COLUMNS: readonly Column[] = [
@@ -14,17 +15,27 @@ const STEP_COLUMNS: readonly Column[] = [
   { title: "HOW", flexible: true },
   { title: "TIME", align: "right" },
 ];
+const CPU_COLUMNS: readonly Column[] = [
+  { title: "CPU", align: "right" },
+  { title: "MODE" },
+  { title: "PID", align: "right" },
+  { title: "TID", align: "right" },
+  { title: "COMMAND", flexible: true },
+  { title: "RIP" },
+];
 const MISSING_COLUMNS: readonly Column[] = [{ title: "MISSING MEMBER" }, { title: "WHAT IT COSTS", flexible: true }];
 
 export function infoCommand(context: Context): Command {
   const summary = "tell what was found out about the guest's kernel, and how";
-  return guestCommand("info", summary, context, async ({ guest: { kernel }, output, json }) => {
+  return guestCommand("info", summary, context, async ({ guest, output, json, signal }) => {
+    const { kernel } = guest;
     if (json) return output.json([kernel]);
     await output.lines(facts(kernel, output));
     const steps = kernel.steps.map(({ name, found, how, elapsedNs }) =>
       [name, found, how].map(escapeText).concat(formatElapsed(elapsedNs)),
     );
     await output.table(STEP_COLUMNS, steps);
+    await printCpus(guest, output, signal);
     if (kernel.missing.length > 0) await printMissing(kernel, output);
   });
 }
@@ -43,6 +54,23 @@ function facts(kernel: Kernel, { colors }: Output): string[] {
     ["found in", formatElapsed(attachNs)],
   ];
   return [...named.map(([name, value]) => `${colors.bold(name.padEnd(12))}${value}`), ""];
+}
+
+/** One line each, for images that tell them. */
+async function printCpus(guest: Guest, output: Output, signal: AbortSignal): Promise<void> {
+  const cpus = await guest.cpus({ signal }).catch((error: XFilterError) => {
+    if (error.code === "REGISTERS_NOT_FOUND") return [];
+    throw error;
+  });
+  if (cpus.length === 0) return;
+  await output.lines([""]);
+  const rows = cpus.map(({ index, mode, rip, task }) => [
+    String(index),
+    mode,
+    ...(task ? [String(task.pid), String(task.tid), escapeText(task.comm)] : ["-", "-", "-"]),
+    hex(rip),
+  ]);
+  await output.table(CPU_COLUMNS, rows);
 }
 
 async function printMissing({ missing, typesFrom }: Kernel, output: Output): Promise<void> {

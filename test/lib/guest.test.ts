@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { AttachedGuest } from "../../lib/guest.ts";
-import type { NativeGuest, NativeKernel, NativeSnapshot } from "../../lib/native.ts";
+import type { NativeCpu, NativeGuest, NativeKernel, NativeSnapshot } from "../../lib/native.ts";
 import { columns } from "./columns.ts";
 
 const KERNEL: NativeKernel = {
@@ -15,6 +15,11 @@ const KERNEL: NativeKernel = {
   ...{ missing: [], steps: [] },
 } as const satisfies NativeKernel;
 
+const CPU: NativeCpu = {
+  ...{ index: 0, userMode: false, rip: 0xffffffff81000000n },
+  task: { cpu: 0, pid: 1, tid: 7, comm: "init", address: 0xffff888003a40000n, processes: 70, listed: true },
+};
+
 /** A guest whose walks end when the test says so. */
 function fakeGuest() {
   const events: string[] = [];
@@ -28,6 +33,7 @@ function fakeGuest() {
       });
       return { promise, cancel() {} };
     },
+    cpus: () => ({ promise: Promise.resolve([CPU]), cancel() {} }),
     close: () => void events.push("close"),
   };
   const endWalks = () => {
@@ -77,6 +83,19 @@ describe("a guest", () => {
     const { guest, events } = fakeGuest();
     await guest[Symbol.asyncDispose]();
     expect(events).toEqual(["close"]);
+  });
+  it("has its CPUs in JSON with addresses in hex", async () => {
+    const [cpu] = await fakeGuest().guest.cpus();
+    expect(cpu?.task?.address).toBe(0xffff888003a40000n);
+    expect(JSON.stringify(cpu)).toBe(
+      '{"index":0,"mode":"kernel","rip":"0xffffffff81000000","task":{"cpu":0,"pid":1,"tid":7,"comm":"init",' +
+        '"address":"0xffff888003a40000","processes":70,"listed":true}}',
+    );
+  });
+  it("refuses to tell its CPUs from the moment it is told to close", async () => {
+    const { guest } = fakeGuest();
+    await guest.close();
+    await expect(guest.cpus()).rejects.toMatchObject({ name: "XFilterError", code: "CLOSED" });
   });
   it("has its kernel in JSON with bytes in decimal and addresses in hex", () => {
     const { kernel } = fakeGuest().guest;

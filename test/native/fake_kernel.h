@@ -71,6 +71,7 @@ class FakeKernel {
     guest.write(pid + 16, spec.pid);
     guest.write(pid + 24, pidNamespace_);
     guest.write(p.task + kThreadPid, pid);
+    guest.write(p.task + kGroupLeader, p.task);
     guest.write(p.task + kSignal, p.signal);
     guest.write(p.signal + kNrThreads, uint32_t{1});
     guest.write(p.signal + kPids + 3 * 8, pid);
@@ -93,6 +94,24 @@ class FakeKernel {
     guest.write(thread + kNsproxy, nsproxy_);
     append(process.signal + kThreadHead, thread + kThreadNode);
     return thread;
+  }
+
+  /// Gives a thread its ids, as a CPU that runs it shows them.
+  void setGroupLeader(VirtualAddress thread, uint32_t tid, uint32_t pid, const Process& process) {
+    guest.write(thread + kPid, tid);
+    guest.write(thread + kTgid, pid);
+    guest.write(thread + kGroupLeader, process.task);
+  }
+
+  /// list_del_init of the process: as one that hides does it.
+  void unlink(const Process& process) {
+    const VirtualAddress node = process.task + kTasks;
+    VirtualAddress next, previous;
+    std::memcpy(&next, guest.at(node).data(), sizeof next);
+    std::memcpy(&previous, guest.at(node + 8).data(), sizeof previous);
+    guest.write(previous, next);
+    guest.write(next + 8, previous);
+    link(node, node, node);
   }
 
   /// An empty fd table of `maxFds` descriptors.
@@ -181,7 +200,7 @@ class FakeKernel {
   // struct task_struct
   static constexpr uint64_t kPid = 32, kTgid = 36, kFlags = 40, kExitState = 44, kState = 48, kComm = 52,
                             kRealParent = 72, kRealCred = 80, kSignal = 88, kFiles = 96, kNsproxy = 104,
-                            kThreadPid = 112;
+                            kThreadPid = 112, kGroupLeader = 120;
   // struct signal_struct
   static constexpr uint64_t kThreadHead = 0, kNrThreads = 16, kPids = 24;
   // struct socket_alloc
@@ -212,6 +231,7 @@ class FakeKernel {
     l.task_struct.files = field(kFiles, 8);
     l.task_struct.nsproxy = field(kNsproxy, 8);
     l.task_struct.thread_pid = field(kThreadPid, 8);
+    l.task_struct.group_leader = field(kGroupLeader, 8);
     l.signal_struct = {field(kThreadHead, 16), field(kNrThreads, 4), field(kPids, 32), 3};
     l.cred = {field(0, 4),  field(4, 4),  field(8, 4),  field(12, 4),
               field(16, 4), field(20, 4), field(24, 4), field(28, 4)};

@@ -50,10 +50,12 @@ class FakeMemory final : public PhysicalMemory {
   }
   void release(MemoryRange) const override {}
   std::string_view vmcoreinfoNote() const override { return note; }
+  std::span<const VcpuRegisters> vcpus() const override { return registers; }
   std::string_view format() const override { return "fake"; }
   Result<void> intact() const override { return {}; }
 
   std::string_view note;
+  std::vector<VcpuRegisters> registers;
 
  private:
   struct Piece {

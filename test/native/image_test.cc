@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -34,6 +35,15 @@ class TemporaryFile {
 };
 
 std::string page(char fill) { return std::string(kPageSize, fill); }
+
+std::string limeRange(uint64_t first, const std::string& content, uint32_t version = 1) {
+  struct {
+    char magic[4] = {'E', 'M', 'i', 'L'};
+    uint32_t version;
+    uint64_t first, last, reserved = 0;
+  } header{.version = version, .first = first, .last = first + content.size() - 1};
+  return std::string(reinterpret_cast<const char*>(&header), sizeof header) + content;
+}
 
 std::string errorOf(std::string_view content) {
   const TemporaryFile file(content);
@@ -97,6 +107,49 @@ TEST_CASE("image: the VMCOREINFO note is found among others") {
   const auto image = Image::open(file.path());
   REQUIRE(image.has_value());
   CHECK((*image)->vmcoreinfoNote() == "OSRELEASE=6.1.0\n");
+}
+
+TEST_CASE("image: a LiME dump's ranges are found by their addresses, the last one inclusive") {
+  const TemporaryFile file(limeRange(0x1000, page('a') + page('b')) + limeRange(0x1'0000'0000, page('c')));
+  const auto image = Image::open(file.path());
+  REQUIRE(image.has_value());
+  CHECK((*image)->format() == "lime");
+  CHECK(byteAt(**image, 0x1000) == 'a');
+  CHECK(byteAt(**image, 0x2fff) == 'b');
+  CHECK(byteAt(**image, 0x3000) == '-');
+  CHECK(byteAt(**image, 0x1'0000'0fff) == 'c');
+  CHECK((*image)->vcpus().empty());
+}
+
+TEST_CASE("image: a LiME dump cut short or with impossible headers is an error, never a smaller guest") {
+  const std::string first = limeRange(0x1000, page('a'));
+  const std::string whole = first + limeRange(0x1'0000'0000, page('b'));
+  for (size_t size = 4; size < whole.size(); size += 97) {
+    CAPTURE(size);
+    CHECK(errorOf(whole.substr(0, size)) == "SOURCE_TRUNCATED");
+  }
+  CHECK(errorOf(limeRange(0x1000, page('a'), 2)) == "SOURCE_FORMAT");
+  CHECK(errorOf(first + page('x')) == "SOURCE_FORMAT");
+  std::string backwards = first;
+  const uint64_t last = 0;
+  std::memcpy(backwards.data() + 16, &last, sizeof last);
+  CHECK(errorOf(backwards) == "SOURCE_FORMAT");
+}
+
+TEST_CASE("image: a memory map says where pieces lie, whatever the file begins with") {
+  const TemporaryFile file("EMiL" + page('h').substr(4) + page('a') + page('b'));
+  const std::vector<MemoryMapEntry> map = {{{0x5000}, kPageSize, 2 * kPageSize},
+                                           {{0x1000}, kPageSize, kPageSize}};
+  const auto image = Image::open(file.path(), map);
+  REQUIRE(image.has_value());
+  CHECK((*image)->format() == "raw");
+  CHECK(byteAt(**image, 0x1000) == 'a');
+  CHECK(byteAt(**image, 0x5000) == 'b');
+  CHECK(byteAt(**image, 0) == '-');
+  const std::vector<MemoryMapEntry> beyond = {{{0}, 2 * kPageSize, 2 * kPageSize}};
+  CHECK(Image::open(file.path(), beyond).error().code == std::string("SOURCE_TRUNCATED"));
+  const std::vector<MemoryMapEntry> wraps = {{{0}, ~uint64_t{0}, kPageSize}};
+  CHECK(Image::open(file.path(), wraps).error().code == std::string("SOURCE_TRUNCATED"));
 }
 
 TEST_CASE("image: a file of whole pages without a header is raw RAM from address 0 on") {
