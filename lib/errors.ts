@@ -79,14 +79,6 @@ export function invalidOption(why: string): TypeError {
   return argumentTypeError("ERR_INVALID_OPTION", `Bad option: ${why}.`);
 }
 
-/** @internal Throws unless it is undefined or an AbortSignal, of this realm or another. */
-export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal === undefined) return;
-  if (typeof signal !== "object" || signal === null || !("aborted" in signal)) {
-    throw invalidOption("signal is not an AbortSignal");
-  }
-}
-
 /** @internal What the addon threw or rejected with, as the error that users see. */
 export function toXFilterError(cause: unknown): XFilterError {
   if (cause instanceof XFilterError) return cause;

@@ -1,11 +1,20 @@
 import { type Cpu, toCpu } from "./cpu.ts";
-import { checkSignal, XFilterError } from "./errors.ts";
+import { XFilterError } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import { type NativeGuest, type NativeJob, runJob } from "./native.ts";
+import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
 
+/**
+ * `[Symbol.asyncDispose]`, for `await using`, where the program's types know the symbol (TypeScript's `esnext.disposable`
+ * or `@types/node`): without them there is neither the symbol nor the syntax.
+ */
+export type ClosesItself = SymbolConstructor extends { readonly asyncDispose: infer Key extends symbol }
+  ? { readonly [K in Key]: () => Promise<void> }
+  : object;
+
 /** An attached guest: its kernel was found and its layout resolved. Holds the image open until it is closed. */
-export interface Guest extends AsyncDisposable {
+export interface Guest extends ClosesItself {
   /** What was found out about the guest's kernel, and how. */
   readonly kernel: Kernel;
   /**
@@ -29,13 +38,13 @@ export interface Guest extends AsyncDisposable {
 /** How to walk. */
 export interface SnapshotOptions {
   /** Stops the walk; `snapshot` then rejects with `signal.reason`. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignalLike | undefined;
 }
 
 /** How to read the CPUs. */
 export interface CpusOptions {
   /** Stops the reading; `cpus` then rejects with `signal.reason`. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignalLike | undefined;
 }
 
 /** @internal */
@@ -52,16 +61,18 @@ export class AttachedGuest implements Guest {
     this.#budgetMs = budgetMs;
   }
 
-  async snapshot({ signal }: SnapshotOptions = {}): Promise<Snapshot> {
-    return new WalkedSnapshot(await this.#run(signal, () => this.#native.walk({ budgetMs: this.#budgetMs })));
+  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    return new WalkedSnapshot(await this.#run(options, () => this.#native.walk({ budgetMs: this.#budgetMs })));
   }
 
-  async cpus({ signal }: CpusOptions = {}): Promise<readonly Cpu[]> {
-    return (await this.#run(signal, () => this.#native.cpus())).map(toCpu);
+  async cpus(options: CpusOptions = {}): Promise<readonly Cpu[]> {
+    return (await this.#run(options, () => this.#native.cpus())).map(toCpu);
   }
 
   /** Native work that `close()` waits for. */
-  async #run<T>(signal: AbortSignal | undefined, start: () => NativeJob<T>): Promise<T> {
+  async #run<T>(options: SnapshotOptions | CpusOptions, start: () => NativeJob<T>): Promise<T> {
+    checkKeys(options, ["signal"]);
+    const { signal } = options;
     checkSignal(signal);
     if (this.#closing) {
       throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");

@@ -5,9 +5,10 @@
  */
 export type { Cpu, CpuJson, CpuTask } from "./cpu.ts";
 export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./errors.ts";
-export type { CpusOptions, Guest, SnapshotOptions } from "./guest.ts";
+export type { ClosesItself, CpusOptions, Guest, SnapshotOptions } from "./guest.ts";
 export { type IntrospectOptions, introspect, type TypesOptions } from "./introspect.ts";
 export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";
+export type { AbortSignalLike } from "./options.ts";
 export type { OtherKind, OtherSocket, OtherSocketJson } from "./other-socket.ts";
 export type { Process, ProcessJson } from "./process.ts";
 export type { Rows } from "./rows.ts";

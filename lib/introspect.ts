@@ -1,13 +1,14 @@
 import { resolve } from "node:path";
-import { argumentRangeError, checkSignal, invalidOption } from "./errors.ts";
+import { argumentRangeError, invalidOption } from "./errors.ts";
 import { AttachedGuest, type Guest } from "./guest.ts";
 import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
+import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import { parseTarget, type Target } from "./sources/target.ts";
 
 /** How to attach. Every field may be left out. */
 export interface IntrospectOptions {
   /** Stops the search for the kernel; `introspect` then rejects with `signal.reason`. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignalLike | undefined;
   /** Where the kernel's types come from. Default: the BTF that the guest's kernel carries in its own memory. */
   readonly types?: TypesOptions | undefined;
   /** Milliseconds that one walk may take before it rejects with WALK_BUDGET: 1 to 600,000, default 10,000. */
@@ -37,7 +38,7 @@ const MAX_WALK_BUDGET_MS = 600_000;
 export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
   const { path } = parseTarget(target);
   const { signal, btf, walkBudgetMs } = checkOptions(options);
-  signal?.throwIfAborted();
+  if (signal?.aborted) throw signal.reason;
   const attach: NativeAttachOptions = btf === undefined ? { path } : { path, btf };
   const addon = loadNative();
   const native = await runJob(
@@ -49,7 +50,7 @@ export async function introspect(target: string | Target, options: IntrospectOpt
 }
 
 function checkOptions(options: IntrospectOptions) {
-  if (typeof options !== "object" || options === null) throw invalidOption("the options are not an object");
+  checkKeys(options, ["signal", "types", "walkBudgetMs"]);
   const { signal, types, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
   checkSignal(signal);
   if (typeof walkBudgetMs !== "number") throw invalidOption("walkBudgetMs is not a number");
@@ -67,6 +68,7 @@ function checkTypes(types: TypesOptions | undefined): string | undefined {
   if (typeof types !== "object" || types === null || typeof types.btf !== "string" || types.btf === "") {
     throw invalidOption("types is not { btf: PATH }");
   }
+  checkKeys(types, ["btf"], "the options of types");
   if (types.btf.includes("\0")) throw invalidOption("the path of types.btf has a zero byte in it");
   return resolve(types.btf);
 }

@@ -1,4 +1,3 @@
-import { hex } from "./address.ts";
 import type { NativeKernel } from "./native.ts";
 
 /** What was found out about a guest's kernel, and how. Strings come from the guest: escape them where you print them. */
@@ -45,7 +44,7 @@ export interface AttachStep {
   readonly elapsedNs: number;
 }
 
-/** A kernel in JSON: bytes are decimal strings, addresses hex strings. */
+/** A kernel in JSON: numbers of bytes are decimal strings, for `BigInt()`. */
 export interface KernelJson extends Omit<Kernel, "memoryBytes" | "kaslrOffset" | "physBase" | "toJSON"> {
   readonly memoryBytes: string;
   readonly kaslrOffset: string;
@@ -61,8 +60,8 @@ export function toKernel(native: NativeKernel): Kernel {
   const toJSON = (): KernelJson => ({
     ...head,
     memoryBytes: String(memoryBytes),
-    kaslrOffset: hex(kaslrOffset),
-    physBase: hex(physBase),
+    kaslrOffset: String(kaslrOffset),
+    physBase: String(physBase),
     ...tail,
   });
   // Not enumerable: console.log shows facts only.

@@ -1,5 +1,6 @@
 import loadAddon from "#native";
 import { toXFilterError } from "./errors.ts";
+import type { AbortSignalLike } from "./options.ts";
 
 /** The addon's face. binding/node/ implements exactly this. */
 export interface Native {
@@ -187,10 +188,10 @@ export function loadNative(): Native {
  */
 export async function runJob<T>(
   start: () => NativeJob<T>,
-  signal: AbortSignal | undefined,
+  signal: AbortSignalLike | undefined,
   discard: (result: T) => void = () => {},
 ): Promise<T> {
-  signal?.throwIfAborted();
+  if (signal?.aborted) throw signal.reason;
   let cancel = () => {};
   try {
     const job = start();

@@ -24,7 +24,7 @@ export interface OtherSocket {
   readonly inode: number;
   /** Inode number of the network namespace; null when unknown. */
   readonly netns: number | null;
-  /** Who holds it open. */
+  /** Who holds it open, by pid, then fd. */
   readonly owners: readonly Owner[];
   /** Guest virtual address of the `sock`. */
   readonly sock: bigint;
@@ -79,7 +79,7 @@ export class OtherSocketRow implements OtherSocket {
     return { kind, inode, netns, owners, sock: hex(sock) };
   }
 
-  [Symbol.for("nodejs.util.inspect.custom")](): OtherSocketJson {
-    return this.toJSON();
+  [Symbol.for("nodejs.util.inspect.custom")](): Omit<OtherSocket, "toJSON"> {
+    return { ...this.toJSON(), sock: this.sock };
   }
 }

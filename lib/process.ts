@@ -167,7 +167,7 @@ export class ProcessRow implements Process {
     };
   }
 
-  [Symbol.for("nodejs.util.inspect.custom")](): ProcessJson {
-    return this.toJSON();
+  [Symbol.for("nodejs.util.inspect.custom")](): Omit<Process, "toJSON"> {
+    return { ...this.toJSON(), startTime: this.startTime, task: this.task };
   }
 }

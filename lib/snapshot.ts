@@ -20,7 +20,9 @@ export interface Snapshot {
   toJSON(): SnapshotJson;
 }
 
-/** How good the reading of a walk was: what was seen, and what was bounded, bad or skipped. */
+/**
+ * How good the reading of a walk was. While `torn`, `abandoned`, `badPointers` and `limited` are 0, nothing was left out.
+ */
 export interface Quality {
   /** Nanoseconds that the walk took. */
   readonly elapsedNs: number;
@@ -31,15 +33,15 @@ export interface Quality {
   /** Open files looked at, sockets or not. */
   readonly files: number;
   readonly sockets: number;
-  /** Objects read again because they had moved. */
+  /** Objects read again because they had moved: 0 on an image, which does not move. */
   readonly retries: number;
-  /** Objects whose parts did not fit together, after all retries. */
+  /** Links and back pointers that disagreed, after all retries. */
   readonly torn: number;
-  /** Lists given up before their end. */
+  /** Objects left out because their links disagreed; `torn` counts those too. */
   readonly abandoned: number;
-  /** Pointers that led nowhere. Each costs one object. */
+  /** Objects left out, or known in part, because their memory could not be read. */
   readonly badPointers: number;
-  /** Lists and tables cut at xfilter-core's own bounds. */
+  /** Values of the guest beyond a bound of xfilter-core's own: what lies behind was left out. */
   readonly limited: number;
 }
 
@@ -67,7 +69,7 @@ export class WalkedSnapshot implements Snapshot {
       Array.from({ length: to - from }, (_, i) => {
         const process = this.processes.row(columns.process[from + i]!);
         return toOwner(process, columns.fd[from + i]!);
-      });
+      }).sort((a, b) => a.pid - b.pid || a.fd - b.fd);
     const tables = { sockets: native.sockets, owners: ownersIn(native.owners) };
     const otherTables = { otherSockets: native.otherSockets, owners: ownersIn(native.otherOwners) };
     this.#native = native;

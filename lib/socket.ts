@@ -78,7 +78,7 @@ export interface Socket {
   readonly dualStack: boolean;
   /** A TCP subflow of an MPTCP socket; its owners are those of the MPTCP socket. */
   readonly mptcp: boolean;
-  /** Who holds it open: none, one or many. */
+  /** Who holds it open: none, one or many, by pid, then fd. */
   readonly owners: readonly Owner[];
   /** Why no process holds it; null when one does. */
   readonly unownedReason: UnownedReason | null;
@@ -205,8 +205,8 @@ export class SocketRow implements Socket {
     };
   }
 
-  [Symbol.for("nodejs.util.inspect.custom")](): SocketJson {
-    return this.toJSON();
+  [Symbol.for("nodejs.util.inspect.custom")](): Omit<Socket, "toJSON"> {
+    return { ...this.toJSON(), sock: this.sock };
   }
 }
 

@@ -41,15 +41,14 @@ export function infoCommand(context: Context): Command {
 }
 
 function facts(kernel: Kernel, { colors }: Output): string[] {
-  const { release, architecture, pagingLevels, banner, memoryBytes, format, buildId } = kernel;
-  const { kaslrOffset, physBase } = kernel.toJSON();
+  const { release, architecture, pagingLevels, banner, memoryBytes, format, buildId, kaslrOffset, physBase } = kernel;
   const attachNs = kernel.steps.reduce((sum, { elapsedNs }) => sum + elapsedNs, 0);
   const named: [string, string][] = [
     ["kernel", `${escapeText(release)}, ${architecture}, ${pagingLevels}-level paging`],
     ["banner", escapeText(banner.trim())],
     ["build id", buildId ?? "not told by the image"],
     ["memory", `${formatBytes(memoryBytes)} in ${FORMATS[format]}`],
-    ["placed at", `KASLR offset ${kaslrOffset}, physical base ${physBase}`],
+    ["placed at", `KASLR offset ${hex(kaslrOffset)}, physical base ${hex(physBase)}`],
     ["types from", TYPES[kernel.typesFrom]],
     ["found in", formatElapsed(attachNs)],
   ];

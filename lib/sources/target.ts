@@ -31,33 +31,40 @@ const PLANNED: Record<string, string> = { qemu: "a running QEMU guest", xen: "a 
 export function parseTarget(target: string | Target): VmcoreSource {
   if (typeof target === "string") return parseText(target);
   if (typeof target !== "object" || target === null) throw invalid(`it is ${describe(target)}`);
+  if (target instanceof URL) throw invalid("it is a URL: of a file, give the path (fileURLToPath)");
+  if (Array.isArray(target) || ArrayBuffer.isView(target)) throw invalid("it is an array or a buffer");
   const kinds = Object.keys(target);
   const [kind] = kinds;
   if (kinds.length !== 1 || kind === undefined) throw invalid(`it has ${kinds.length} keys`);
-  if (Object.hasOwn(PLANNED, kind)) throw unsupported(kind);
+  if (Object.hasOwn(PLANNED, kind)) throw unsupported(kind, "");
   if (kind !== "vmcore") throw invalid(`${JSON.stringify(kind)} is no kind of target`);
-  return vmcore(target.vmcore);
+  return vmcore(target.vmcore, invalid);
 }
 
 function parseText(text: string): VmcoreSource {
-  if (/^\.{0,2}\//.test(text)) return vmcore(text);
+  if (/^\.{0,2}\//.test(text)) return vmcore(text, invalidText);
   const [, scheme, rest] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(text) ?? [];
-  if (scheme === undefined || rest === undefined) return vmcore(text);
+  if (scheme === undefined || rest === undefined) return vmcore(text, invalidText);
   const kind = scheme.toLowerCase();
-  if (Object.hasOwn(PLANNED, kind)) throw unsupported(kind);
+  if (Object.hasOwn(PLANNED, kind)) throw unsupported(kind, `If ${kind}: starts the name of a file, write ./ in front`);
   if (kind !== "vmcore") {
-    throw invalid(
-      `${JSON.stringify(scheme)} is no kind of target; if it is the name of a file, write ${JSON.stringify(`./${text}`)}`,
+    throw invalidText(
+      `${JSON.stringify(scheme)} is no kind of target; if it starts the name of a file, write ${JSON.stringify(`./${text}`)}`,
     );
   }
-  return vmcore(rest);
+  return vmcore(rest, invalidText);
 }
 
-function vmcore(path: unknown): VmcoreSource {
+function vmcore(path: unknown, invalid: (why: string) => TypeError): VmcoreSource {
   if (typeof path !== "string") throw invalid(`the path of vmcore is ${describe(path)}`);
   if (path === "") throw invalid("the path is empty");
   if (path.includes("\0")) throw invalid("the path has a zero byte in it");
   return { kind: "vmcore", path: resolve(path) };
+}
+
+/** Of a string, in the words of the command line too. */
+function invalidText(why: string): TypeError {
+  return argumentTypeError("ERR_INVALID_TARGET", `A target is a path or vmcore:PATH, but ${why}.`);
 }
 
 function invalid(why: string): TypeError {
@@ -67,11 +74,11 @@ function invalid(why: string): TypeError {
   );
 }
 
-function unsupported(kind: string): XFilterError {
+function unsupported(kind: string, orElse: string): XFilterError {
   return new XFilterError(
     "KIND_UNSUPPORTED",
-    `${kind}: (${PLANNED[kind]}) is not built into this version of xfilter-core yet`,
-    `Dump the guest's memory to a file and give its path. If ${kind}: starts the name of a file, write ./ in front of it`,
+    `${kind} (${PLANNED[kind]}) is not built into this version of xfilter-core yet`,
+    `Dump the guest's memory to a file and give its path. ${orElse}`,
   );
 }
 

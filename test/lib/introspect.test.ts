@@ -56,13 +56,20 @@ describe("introspect", () => {
     const error = { name: "RangeError", code: "ERR_INVALID_OPTION" };
     await expect(introspect(image, options as never)).rejects.toMatchObject(error);
   });
-  it.each([{ types: "btf" }, { types: {} }, { signal: {} }, { walkBudgetMs: "1" }, null, "map"])(
+  it.each([{ types: "btf" }, { types: {} }, { signal: {} }, { walkBudgetMs: "1" }, { typse: {} }, null, "map"])(
     "rejects the option %j as of the wrong type",
     async (options) => {
       const error = { name: "TypeError", code: "ERR_INVALID_OPTION" };
       await expect(introspect(image, options as never)).rejects.toMatchObject(error);
     },
   );
+  it("names the option that it does not know", async () => {
+    const unknown = introspect(image, { walkBudget: 5 } as never);
+    await expect(unknown).rejects.toThrow(
+      '"walkBudget" is not among the options, which are signal, types, walkBudgetMs.',
+    );
+    await expect(introspect(image, { types: { btf: "x", isf2: "y" } } as never)).rejects.toThrow('"isf2"');
+  });
   it("rejects with the signal's reason, before and while it searches", async () => {
     const reason = new Error("enough");
     await expect(introspect(image, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);

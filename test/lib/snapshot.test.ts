@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
 import { columns, QUALITY } from "./columns.ts";
@@ -54,6 +55,19 @@ describe("a snapshot", () => {
     expect(snapshot.socketsOf(539).map(({ inode }) => inode)).toEqual([100, 200]);
     expect(snapshot.socketsOf(0)).toEqual([]);
     expect(snapshot.socketsOf(540)).toEqual([]);
+  });
+  it("has the owners of a socket by pid, then fd", () => {
+    const owners = [
+      { pid: 539, fd: 5 },
+      { pid: 1, fd: 7 },
+      { pid: 539, fd: 4 },
+    ];
+    const { sockets } = new WalkedSnapshot(columns(PROCESSES, [{ owners }]));
+    expect(sockets.at(0)?.owners.map(({ pid, fd }) => `${pid}/${fd}`)).toEqual(["1/7", "539/4", "539/5"]);
+  });
+  it("shows numbers as numbers when it is printed", () => {
+    expect(inspect(snapshot.processes.at(0))).toMatch(/startTime: \d+n,.*task: \d+n/s);
+    expect(inspect(snapshot.sockets.at(0))).toMatch(/sock: \d+n/);
   });
   it("owns no socket that nobody holds", () => {
     expect(snapshot.sockets.at(1)?.owners).toEqual([]);

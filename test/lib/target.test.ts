@@ -29,10 +29,17 @@ describe("a target", () => {
   const wrong: unknown[] = [
     ...["", "vmcore:", "file:/x", "vmcore:a\0b", 7, null, undefined, {}, { vmcore: 7 }, { vmcore: "" }, { disk: "x" }],
     ...[{ vmcore: "x", qemu: {} }, { constructor: 1 }, []],
+    ...[new URL("file:///memory.elf"), Buffer.from("memory.elf")],
   ];
   it.each(wrong.map((target) => ({ target })))("$target is none", ({ target }) => {
     const error = expect.objectContaining({ name: "TypeError", code: "ERR_INVALID_TARGET" });
     expect(() => parseTarget(target as never)).toThrow(error);
+  });
+  it.each(["disk:x", "", "vmcore:"])("%j is refused without words of the library", (text) => {
+    expect(() => parseTarget(text)).toThrow(/^A target is a path or vmcore:PATH, but [^{]*\.$/);
+  });
+  it("that is a URL is told what is wanted", () => {
+    expect(() => parseTarget(new URL("file:///memory.elf") as never)).toThrow("fileURLToPath");
   });
   it("that was meant as a file's name is told how to be written", () => {
     expect(() => parseTarget("backup:today")).toThrow('"./backup:today"');

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,15 @@ function run(command: string, ...args: string[]): string {
   return execFileSync(command, args, { cwd: consumer, encoding: "utf8" });
 }
 
+/** What a compiler says of a strict program that is given no types but these. */
+function compile(tsc: string, program: string, lib: readonly string[]): string {
+  const strict = { strict: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true };
+  const compilerOptions = { ...strict, types: [], lib, target: "es2022", module: "nodenext" };
+  writeFileSync(join(consumer, "program.mts"), program);
+  writeFileSync(join(consumer, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.mts"] }));
+  return spawnSync(tsc, ["--project", "."], { cwd: consumer, encoding: "utf8" }).stdout;
+}
+
 beforeAll(async () => {
   ({ image } = await unpack());
   const packed = execFileSync("npm", ["pack", "--json", "--pack-destination", consumer], {
@@ -23,7 +32,8 @@ beforeAll(async () => {
   const [tarball] = JSON.parse(packed) as { filename: string; files: { path: string }[] }[];
   files = tarball!.files.map(({ path }) => path);
   writeFileSync(join(consumer, "package.json"), '{ "name": "consumer", "private": true }\n');
-  run("npm", "install", "--prefer-offline", "--no-audit", "--no-fund", `./${tarball!.filename}`);
+  const packages = [`./${tarball!.filename}`, "typescript@5.4.5"];
+  run("npm", "install", "--prefer-offline", "--no-audit", "--no-fund", ...packages);
 });
 
 afterAll(() => rmSync(consumer, { recursive: true }));
@@ -89,6 +99,26 @@ describe("the tarball", () => {
     run(join(root, "node_modules/.bin/tsc"), ...strict, ...types, "--skipLibCheck", "false", `typed.${extension}`);
     expect(run("node", `typed.${extension.replace("ts", "js")}`, image)).toMatch(/\S+ bigint/);
   });
+  // TypeScript's oldest version that api.md names, and the one of this checkout.
+  const compilers = ["node_modules/.bin/tsc", join(root, "node_modules/.bin/tsc")];
+  it.each(compilers)("has types that need neither @types/node nor more than ES2022, by %s", (tsc) => {
+    const program = `
+      import { introspect, type Guest } from "xfilter-core";
+      export const attached: Promise<Guest> = introspect({ vmcore: "memory.elf" });`;
+    expect(compile(tsc, program, ["es2022"])).toBe("");
+  });
+  it.each(compilers)(
+    "has types for a signal and for `await using` where the program's types know them, by %s",
+    (tsc) => {
+      const program = `
+      import { introspect } from "xfilter-core";
+      export async function look(signal: AbortSignal): Promise<void> {
+        await using guest = await introspect({ vmcore: "memory.elf" }, { signal });
+        await guest.snapshot({ signal });
+      }`;
+      expect(compile(tsc, program, ["es2022", "dom", "esnext.disposable"])).toBe("");
+    },
+  );
   it("has the command", () => {
     expect(run("npx", "--no", "xfilter", "ps", image, "--json").split("\n").length).toBeGreaterThan(2);
   });
