@@ -1,5 +1,5 @@
 import { type Cpu, toCpu } from "./cpu.ts";
-import { XFilterError } from "./errors.ts";
+import { invalidOption, XFilterError } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import { type NativeGuest, type NativeJob, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
@@ -39,6 +39,8 @@ export interface Guest extends ClosesItself {
 export interface SnapshotOptions {
   /** Stops the walk; `snapshot` then rejects with `signal.reason`. */
   readonly signal?: AbortSignalLike | undefined;
+  /** Also read what each process was started as: `exe` and `args`, from its own pages. Default: false. */
+  readonly details?: boolean | undefined;
 }
 
 /** How to read the CPUs. */
@@ -62,17 +64,20 @@ export class AttachedGuest implements Guest {
   }
 
   async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
-    return new WalkedSnapshot(await this.#run(options, () => this.#native.walk({ budgetMs: this.#budgetMs })));
+    checkKeys(options, ["signal", "details"]);
+    const { signal, details = false } = options;
+    if (typeof details !== "boolean") throw invalidOption("details is not a boolean");
+    const walk = () => this.#native.walk({ budgetMs: this.#budgetMs, details });
+    return new WalkedSnapshot(await this.#run(signal, walk));
   }
 
   async cpus(options: CpusOptions = {}): Promise<readonly Cpu[]> {
-    return (await this.#run(options, () => this.#native.cpus())).map(toCpu);
+    checkKeys(options, ["signal"]);
+    return (await this.#run(options.signal, () => this.#native.cpus())).map(toCpu);
   }
 
   /** Native work that `close()` waits for. */
-  async #run<T>(options: SnapshotOptions | CpusOptions, start: () => NativeJob<T>): Promise<T> {
-    checkKeys(options, ["signal"]);
-    const { signal } = options;
+  async #run<T>(signal: AbortSignalLike | undefined, start: () => NativeJob<T>): Promise<T> {
     checkSignal(signal);
     if (this.#closing) {
       throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");

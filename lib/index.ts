@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export type { Cpu, CpuJson, CpuTask } from "./cpu.ts";
+export type { Discrepancy, DiscrepancyKind } from "./discrepancy.ts";
 export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./errors.ts";
 export type { ClosesItself, CpusOptions, Guest, SnapshotOptions } from "./guest.ts";
 export { type IntrospectOptions, introspect, type TypesOptions } from "./introspect.ts";

@@ -22,7 +22,7 @@ export interface NativeAttachOptions {
 
 export interface NativeGuest {
   readonly kernel: NativeKernel;
-  walk(options: { budgetMs: number }): NativeJob<NativeSnapshot>;
+  walk(options: { budgetMs: number; details: boolean }): NativeJob<NativeSnapshot>;
   /** What each vCPU ran. */
   cpus(): NativeJob<NativeCpu[]>;
   /** Frees the image; a running walk keeps it until it ends. */
@@ -65,6 +65,7 @@ export interface NativeSnapshot {
   processes: NativeProcesses;
   sockets: NativeSockets;
   owners: NativeOwners;
+  discrepancies: NativeDiscrepancies;
   otherSockets: NativeOtherSockets;
   otherOwners: NativeOwners;
   strings: NativeStrings;
@@ -103,6 +104,12 @@ export interface NativeProcesses {
   state: Uint8Array;
   /** 1: kernel thread. */
   flags: Uint8Array;
+  /** Id of a string, 0xffffffff where there is none; `args` is each argument with a NUL behind it. */
+  cgroup: Uint32Array;
+  /** The three are empty unless details were asked for. */
+  exe: Uint32Array;
+  args: Uint32Array;
+  argsAbsent: Uint8Array;
 }
 
 export interface NativeSockets {
@@ -131,6 +138,15 @@ export interface NativeSockets {
   flags: Uint8Array;
   /** 0: it has an owner; else a number of UNOWNED_REASONS in socket.ts. */
   unownedReason: Uint8Array;
+}
+
+/** Processes that one of the kernel's lists has and the other has not. */
+export interface NativeDiscrepancies {
+  count: number;
+  /** Row of processes. */
+  process: Uint32Array;
+  /** Index into DISCREPANCY_KINDS in discrepancy.ts. */
+  kind: Uint8Array;
 }
 
 export interface NativeOtherSockets {

@@ -55,19 +55,37 @@ export interface Process {
   readonly cpu: number | null;
   /** Guest virtual address of the `task_struct`. */
   readonly task: bigint;
+  /** Path of its group in the cgroup v2 hierarchy; null when it is unknown. Escape it where you print it. */
+  readonly cgroup: string | null;
+  /** The 64 hexadecimal digits by which container engines name groups, where the cgroup's path holds such. */
+  readonly containerId: string | null;
+  /**
+   * Path of its program, as `/proc/PID/exe` has it: "… (deleted)" when the file is gone; null for kernel threads and
+   * what has exited. undefined unless the snapshot was taken with `details`. Escape it where you print it.
+   */
+  readonly exe: string | null | undefined;
+  /** Its arguments; null where it has none or they are absent. undefined unless taken with `details`. Escape them. */
+  readonly args: readonly string[] | null | undefined;
+  /** Whether its arguments' pages are not in memory: swapped out, or left out of the image. */
+  readonly argsAbsent: boolean | undefined;
   toJSON(): ProcessJson;
 }
 
 /**
  * A process in JSON, one line of `xfilter ps --json`. The fields and their order are a contract under SemVer;
- * more may be added at the end. `startTime` is a decimal string, `task` a hex string.
+ * more may be added at the end. `startTime` is a decimal string, `task` a hex string. `exe`, `args` and `argsAbsent` are
+ * there when they were asked for.
  */
-export interface ProcessJson extends Omit<Process, "startTime" | "task" | "toJSON"> {
+export interface ProcessJson extends Omit<Process, "startTime" | "task" | "exe" | "args" | "argsAbsent" | "toJSON"> {
   readonly startTime: string;
   readonly task: string;
+  readonly exe?: Process["exe"];
+  readonly args?: Process["args"];
+  readonly argsAbsent?: Process["argsAbsent"];
 }
 
 const MISSING = 0xffffffff;
+const CONTAINER_ID = /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g;
 const KERNEL_THREAD = 1;
 
 /** @internal One row of the columns. */
@@ -158,16 +176,45 @@ export class ProcessRow implements Process {
     return this.#columns.task[this.#row]!;
   }
 
+  get cgroup() {
+    const id = this.#id(this.#columns.cgroup);
+    return id === null ? null : this.#strings.at(id);
+  }
+  get containerId() {
+    // The innermost: a container may run containers.
+    return this.cgroup?.match(CONTAINER_ID)?.at(-1) ?? null;
+  }
+  get exe() {
+    return this.#detail(this.#columns.exe);
+  }
+  get args() {
+    const text = this.#detail(this.#columns.args);
+    return typeof text === "string" ? text.split("\0").slice(0, -1) : text;
+  }
+  get argsAbsent() {
+    const absent = this.#columns.argsAbsent[this.#row];
+    return absent === undefined ? undefined : absent !== 0;
+  }
+  /** undefined: not asked for, the column is empty. */
+  #detail(column: Uint32Array): string | null | undefined {
+    const id = column[this.#row];
+    if (id === undefined) return undefined;
+    return id === MISSING ? null : this.#strings.at(id);
+  }
+
   toJSON(): ProcessJson {
     const { pid, ppid, comm, uid, euid, suid, fsuid, gid, egid, sgid, fsgid, loginuid, session, sessionid } = this;
-    const { state, kernelThread, threads, startTime, nspid, netns, pidns, cpu, task } = this;
+    const { state, kernelThread, threads, startTime, nspid, netns, pidns, cpu, task, cgroup, containerId } = this;
+    const { exe, args, argsAbsent } = this;
     return {
       ...{ pid, ppid, comm, uid, euid, suid, fsuid, gid, egid, sgid, fsgid, loginuid, session, sessionid },
       ...{ state, kernelThread, threads, startTime: String(startTime), nspid, netns, pidns, cpu, task: hex(task) },
+      ...{ cgroup, containerId },
+      ...(exe === undefined ? {} : { exe, args, argsAbsent }),
     };
   }
 
-  [Symbol.for("nodejs.util.inspect.custom")](): Omit<Process, "toJSON"> {
+  [Symbol.for("nodejs.util.inspect.custom")](): Partial<Process> {
     return { ...this.toJSON(), startTime: this.startTime, task: this.task };
   }
 }

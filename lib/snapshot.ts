@@ -1,3 +1,4 @@
+import { type Discrepancy, type DiscrepancyKind, toDiscrepancies } from "./discrepancy.ts";
 import type { NativeOwners, NativeSnapshot } from "./native.ts";
 import { type OtherSocket, type OtherSocketJson, OtherSocketRow } from "./other-socket.ts";
 import { type Process, type ProcessJson, ProcessRow } from "./process.ts";
@@ -11,6 +12,8 @@ export interface Snapshot {
   readonly sockets: Rows<Socket>;
   /** Sockets that send past every flow: a filter of flows must know that it cannot see them. */
   readonly otherSockets: Rows<OtherSocket>;
+  /** Processes that one of the kernel's lists has and the other has not. Empty for an honest guest that stood still. */
+  readonly discrepancies: readonly Discrepancy[];
   /** How good the reading was. */
   readonly quality: Quality;
   /** The process with a pid of the guest's initial namespace, undefined when there is none. */
@@ -50,6 +53,7 @@ export interface SnapshotJson {
   readonly processes: readonly ProcessJson[];
   readonly sockets: readonly SocketJson[];
   readonly otherSockets: readonly OtherSocketJson[];
+  readonly discrepancies: readonly { kind: DiscrepancyKind; process: ProcessJson }[];
   readonly quality: Quality;
 }
 
@@ -58,6 +62,7 @@ export class WalkedSnapshot implements Snapshot {
   readonly processes: LazyRows<Process>;
   readonly sockets: LazyRows<Socket>;
   readonly otherSockets: LazyRows<OtherSocket>;
+  readonly discrepancies: readonly Discrepancy[];
   readonly quality: Quality;
   readonly #native: NativeSnapshot;
   #rowOfPid: Map<number, number> | undefined;
@@ -76,6 +81,7 @@ export class WalkedSnapshot implements Snapshot {
     this.processes = new LazyRows(native.processes.count, (row) => new ProcessRow(native.processes, strings, row));
     this.sockets = new LazyRows(native.sockets.count, (row) => new SocketRow(tables, row));
     this.otherSockets = new LazyRows(native.otherSockets.count, (row) => new OtherSocketRow(otherTables, row));
+    this.discrepancies = toDiscrepancies(native.discrepancies, (row) => this.processes.row(row));
     this.quality = native.quality;
   }
 
@@ -101,6 +107,7 @@ export class WalkedSnapshot implements Snapshot {
       processes: this.processes.toArray().map((process) => process.toJSON()),
       sockets: this.sockets.toArray().map((socket) => socket.toJSON()),
       otherSockets: this.otherSockets.toArray().map((socket) => socket.toJSON()),
+      discrepancies: this.discrepancies.map(({ kind, process }) => ({ kind, process: process.toJSON() })),
       quality: this.quality,
     };
   }

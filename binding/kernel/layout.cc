@@ -49,13 +49,14 @@ class Resolver {
       missing_.push_back({groupLacks_, std::string(costs)});
     }
   }
-  void part(Field& field, std::string_view type, std::string_view path) {
-    if (const auto found = types_.field(type, path)) {
+  void part(Field& field, std::string_view type, std::initializer_list<std::string_view> paths) {
+    if (const auto found = find(type, paths)) {
       field = *found;
     } else if (groupLacks_.empty()) {
-      groupLacks_ = name(type, path);
+      groupLacks_ = name(type, *paths.begin());
     }
   }
+  void part(Field& field, std::string_view type, std::string_view path) { part(field, type, {path}); }
 
   void needSize(uint32_t& size, std::string_view type) {
     if (const auto found = types_.sizeOf(type)) {
@@ -256,6 +257,40 @@ void resolveUnheld(Layout& layout, Resolver& r, const TypeSource& types) {
   r.maybe(ring.registered_rings, "io_uring_task", "registered_rings");
 }
 
+void resolveProcessViews(Layout& layout, Resolver& r, const TypeSource& types) {
+  r.group(layout.pidTable, "the cross-check of processes against the pid table", [&](Layout::PidTable& t) {
+    r.part(t.xa_head, "pid_namespace", "idr.idr_rt.xa_head");
+    r.part(t.shift, "xa_node", "shift");
+    r.part(t.slots, "xa_node", "slots");
+    r.part(t.tasks, "pid", "tasks");
+    r.part(t.pid_links, "task_struct", "pid_links");
+    t.tgidIndex = static_cast<uint32_t>(types.enumerator("pid_type", "PIDTYPE_TGID").value_or(1)) & 3;
+  });
+  r.group(layout.cgroup, "cgroup", [&](Layout::Cgroup& c) {
+    r.part(c.cgroups, "task_struct", "cgroups");
+    r.part(c.dfl_cgrp, "css_set", "dfl_cgrp");
+    r.part(c.kn, "cgroup", "kn");
+    r.part(c.name, "kernfs_node", "name");
+    r.part(c.parent, "kernfs_node", {"__parent", "parent"});
+  });
+  r.group(layout.program, "exe, args", [&](Layout::Program& p) {
+    r.part(p.mm, "task_struct", "mm");
+    r.part(p.pgd, "mm_struct", "pgd");
+    r.part(p.arg_start, "mm_struct", "arg_start");
+    r.part(p.arg_end, "mm_struct", "arg_end");
+    r.part(p.exe_file, "mm_struct", "exe_file");
+    r.part(p.path_mnt, "file", "f_path.mnt");
+    r.part(p.path_dentry, "file", "f_path.dentry");
+    r.part(p.d_parent, "dentry", "d_parent");
+    r.part(p.d_name, "dentry", "d_name.name");
+    r.part(p.d_unhashed, "dentry", "d_hash.pprev");
+    r.part(p.mnt, "mount", "mnt");
+    r.part(p.mnt_parent, "mount", "mnt_parent");
+    r.part(p.mnt_mountpoint, "mount", "mnt_mountpoint");
+    r.part(p.mnt_root, "vfsmount", "mnt_root");
+  });
+}
+
 }  // namespace
 
 Result<Layout> Layout::resolve(const TypeSource& types) {
@@ -268,6 +303,7 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   resolveSocketTables(layout, resolver, types);
   resolveUnheld(layout, resolver, types);
   resolver.maybe(layout.pcpu_hot.current_task, "pcpu_hot", "current_task");
+  resolveProcessViews(layout, resolver, types);
   resolver.maybe(layout.clock.timekeeper, "tk_data", "timekeeper");
   resolver.maybe(layout.clock.xtime_sec, "timekeeper", "xtime_sec");
   if (!resolver.needed().empty()) {

@@ -160,6 +160,36 @@ struct Layout {
     Optional io_uring, registered_rings;  // struct task_struct, struct io_uring_task
   } ioUring;
 
+  /// The pid table of a namespace: an xarray of struct pid since 4.20.
+  struct PidTable {
+    Field xa_head;           // struct pid_namespace: idr.idr_rt.xa_head
+    Field shift, slots;      // struct xa_node
+    Field tasks;             // struct pid
+    Field pid_links;         // struct task_struct
+    uint32_t tgidIndex = 0;  // PIDTYPE_TGID
+  };
+  std::optional<PidTable> pidTable;
+
+  /// The path of a process's group in the cgroup v2 hierarchy.
+  struct Cgroup {
+    Field cgroups;       // struct task_struct
+    Field dfl_cgrp;      // struct css_set
+    Field kn;            // struct cgroup
+    Field name, parent;  // struct kernfs_node: name; __parent since 6.15, parent before
+  };
+  std::optional<Cgroup> cgroup;
+
+  /// What a process was started as.
+  struct Program {
+    Field mm;                                   // struct task_struct
+    Field pgd, arg_start, arg_end, exe_file;    // struct mm_struct
+    Field path_mnt, path_dentry;                // struct file: f_path.mnt, f_path.dentry
+    Field d_parent, d_name, d_unhashed;         // struct dentry: d_parent, d_name.name, d_hash.pprev
+    Field mnt, mnt_parent, mnt_mountpoint;      // struct mount
+    Field mnt_root;                             // struct vfsmount
+  };
+  std::optional<Program> program;
+
   /// A member that the types do not have, and what its absence costs.
   struct MissingMember {
     std::string member;

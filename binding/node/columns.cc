@@ -73,6 +73,10 @@ Napi::Object processes(Napi::Env env, const Snapshot::Processes& columns) {
       .column("cpu", columns.cpu)
       .column("state", columns.state)
       .column("flags", columns.flags)
+      .column("cgroup", columns.cgroup)
+      .column("exe", columns.exe)
+      .column("args", columns.args)
+      .column("argsAbsent", columns.argsAbsent)
       .build();
 }
 
@@ -190,6 +194,11 @@ Napi::Value toJs(Napi::Env env, const std::vector<VcpuTask>& vcpus) {
 Napi::Value toJs(Napi::Env env, const Snapshot& snapshot) {
   return ObjectBuilder(env)
       .set("processes", processes(env, snapshot.processes))
+      .set("discrepancies", ObjectBuilder(env)
+                                .set("count", static_cast<uint32_t>(snapshot.discrepancies.kind.size()))
+                                .column("process", snapshot.discrepancies.process)
+                                .column("kind", snapshot.discrepancies.kind)
+                                .build())
       .set("sockets", sockets(env, snapshot.sockets))
       .set("owners", owners(env, snapshot.owners))
       .set("otherSockets", otherSockets(env, snapshot.otherSockets))

@@ -80,8 +80,10 @@ void Guest::requireOpen(Napi::Env env) const {
 Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   requireOpen(env);
-  const double budgetMs = info[0].As<Napi::Object>().Get("budgetMs").ToNumber();
-  const WalkOptions options{.budget = std::chrono::nanoseconds(static_cast<int64_t>(budgetMs * 1e6))};
+  const auto given = info[0].As<Napi::Object>();
+  const double budgetMs = given.Get("budgetMs").ToNumber();
+  const WalkOptions options{.details = given.Get("details").ToBoolean(),
+                            .budget = std::chrono::nanoseconds(static_cast<int64_t>(budgetMs * 1e6))};
   return environment(env).jobs.start<Snapshot>(
       env,
       [guest = guest_, options](const std::stop_token& stop) { return takeSnapshot(*guest, options, stop); },

@@ -33,7 +33,11 @@ std::vector<uint8_t> addresses(const std::vector<Socket>& rows, std::array<uint8
   return bytes;
 }
 
-Snapshot::Processes processColumns(const std::vector<Process>& rows, StringTable& strings) {
+Snapshot::Processes processColumns(const WalkResult& walk, StringTable& strings) {
+  const auto& rows = walk.processes;
+  const auto optionalString = [&](const std::optional<std::string>& text) {
+    return text ? strings.add(*text) : kNoId;
+  };
   return {
       .task = column<uint64_t>(rows, [](const Process& p) { return p.task.value; }),
       .startTime = column(rows, &Process::startTime),
@@ -61,6 +65,13 @@ Snapshot::Processes processColumns(const std::vector<Process>& rows, StringTable
       .cpu = column(rows, &Process::cpu),
       .state = column<uint8_t>(rows, [](const Process& p) { return static_cast<uint8_t>(p.state); }),
       .flags = column<uint8_t>(rows, [](const Process& p) { return p.kernelThread ? kFlagKernelThread : 0; }),
+      .cgroup = column<uint32_t>(
+          rows,
+          [&](const Process& p) { return p.cgroup == kNoId ? kNoId : strings.add(walk.cgroups[p.cgroup]); }),
+      .exe = column<uint32_t>(walk.details, [&](const ProcessDetails& d) { return optionalString(d.exe); }),
+      .args = column<uint32_t>(walk.details, [&](const ProcessDetails& d) { return optionalString(d.args); }),
+      .argsAbsent =
+          column<uint8_t>(walk.details, [](const ProcessDetails& d) { return d.argsAbsent ? 1 : 0; }),
   };
 }
 
@@ -97,7 +108,8 @@ Snapshot::Sockets socketColumns(const std::vector<Socket>& rows, const std::vect
       .family = column(rows, &Socket::family),
       .state = column(rows, &Socket::state),
       .flags = column<uint8_t>(rows, socketFlags),
-      .unownedReason = column<uint8_t>(rows, [](const Socket& s) { return static_cast<uint8_t>(s.unownedReason); }),
+      .unownedReason =
+          column<uint8_t>(rows, [](const Socket& s) { return static_cast<uint8_t>(s.unownedReason); }),
   };
 }
 
@@ -124,7 +136,10 @@ uint32_t StringTable::add(std::string_view text) {
 
 Snapshot makeSnapshot(WalkResult walk) {
   Snapshot snapshot;
-  snapshot.processes = processColumns(walk.processes, snapshot.strings);
+  snapshot.processes = processColumns(walk, snapshot.strings);
+  snapshot.discrepancies = {
+      column(walk.discrepancies, &Discrepancy::process),
+      column<uint8_t>(walk.discrepancies, [](const Discrepancy& d) { return static_cast<uint8_t>(d.kind); })};
   snapshot.sockets = socketColumns(walk.sockets, walk.owners);
   snapshot.owners = {column(walk.owners, &Owner::process), column(walk.owners, &Owner::fd)};
   snapshot.otherSockets = otherColumns(walk.others, walk.otherOwners);

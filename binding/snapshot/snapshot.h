@@ -32,7 +32,15 @@ struct Snapshot {
         sessionid, nspid, netns, pidns, threads, comm;
     std::vector<int32_t> cpu;
     std::vector<uint8_t> state, flags;
+    std::vector<uint32_t> cgroup;
+    std::vector<uint32_t> exe, args;  // empty if details were not asked for
+    std::vector<uint8_t> argsAbsent;
   } processes;
+
+  struct Discrepancies {
+    std::vector<uint32_t> process;
+    std::vector<uint8_t> kind;
+  } discrepancies;
 
   struct Sockets {
     std::vector<uint64_t> sock;

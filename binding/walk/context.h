@@ -1,5 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <optional>
+#include <string>
+
 #include "kernel/guest_object.h"
 #include "kernel/kernel.h"
 #include "walk/address_index.h"
@@ -17,6 +21,24 @@ struct WalkContext {
   AddressIndex namespaceNumbers{};
 
   const Layout& layout() const { return kernel.layout; }
+
+  /// The bytes from `address` to the first NUL, at most `maximum`; empty where they are not in memory.
+  std::optional<std::string> readString(VirtualAddress address, size_t maximum) {
+    std::string text;
+    while (text.size() < maximum) {
+      const auto bytes = memory.view(address + text.size());
+      if (bytes.empty()) return std::nullopt;
+      // Copied before it is searched: the guest may write to it meanwhile.
+      const size_t start = text.size();
+      text.append(reinterpret_cast<const char*>(bytes.data()), std::min(bytes.size(), maximum - start));
+      const size_t end = text.find('\0', start);
+      if (end != std::string::npos) {
+        text.resize(end);
+        break;
+      }
+    }
+    return text;
+  }
 
   /// How many objects of at least `size` bytes each the guest's memory has room for: no more of them can be
   /// in earnest, whatever its lists say.

@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "memory/address.h"
 
@@ -24,12 +26,28 @@ struct Process {
   uint32_t netns = 0;  // 0: unknown
   uint32_t pidns = 0;
   uint32_t threads = 0;
-  int32_t cpu = -1;  // -1: no thread of it runs
+  uint32_t cgroup = kNoId;  // index into WalkResult::cgroups
+  int32_t cpu = -1;         // -1: no thread of it runs
   char state = '?';
   bool kernelThread = false;
   uint8_t commSize = 0;
   // TASK_COMM_LEN is 16. Room for kernels that lengthen it.
   std::array<char, 64> comm{};
+};
+
+/// A process that one of the kernel's lists has and the other has not: somebody hides it, or the memory is
+/// torn.
+struct Discrepancy {
+  enum class Kind : uint8_t { kNotInTaskList, kNotInPidTable };
+  uint32_t process = 0;  // its row
+  Kind kind = Kind::kNotInTaskList;
+};
+
+/// What a process was started as.
+struct ProcessDetails {
+  std::optional<std::string> exe;   // path; "… (deleted)" like /proc/PID/exe
+  std::optional<std::string> args;  // each followed by NUL
+  bool argsAbsent = false;          // there are some, but their pages are not in memory
 };
 
 }  // namespace xfilter

@@ -4,6 +4,9 @@
 #include <bit>
 #include <cstring>
 
+#include "walk/cgroups.h"
+#include "walk/pid_table.h"
+
 namespace xfilter {
 namespace {
 
@@ -11,6 +14,7 @@ constexpr uint32_t kPfKthread = 0x0020'0000;
 // A task_struct and its kernel stack (16 KiB) take more.
 constexpr uint64_t kMinTaskSize = 16 << 10;
 constexpr uint32_t kMaxPidLevel = 32;  // MAX_PID_NS_LEVEL
+constexpr uint32_t kNoRow = ~uint32_t{0};
 
 // The letter of /proc/PID/stat, as fs/proc/array.c derives it: the highest bit set of those that are
 // reported, for which a letter stands in "RSDTtXZPI". Values since 4.14.
@@ -33,21 +37,63 @@ class TaskReader {
       : walk_(walk),
         layout_(walk.layout()),
         member_(layout_.task_struct),
-        maxProcesses_(walk.roomFor(kMinTaskSize)) {}
+        maxProcesses_(walk.roomFor(kMinTaskSize)),
+        cgroups_(walk) {}
 
   Tasks take() {
     const VirtualAddress head = *walk_.kernel.symbols.init_task + member_.tasks.offset;
-    forEachListNode(walk_, head, [this](VirtualAddress node) {
-      if (tasks_.processes.size() >= maxProcesses_) {
-        walk_.quality.limited += 1;
-      } else {
-        readProcess(node - member_.tasks.offset);
-      }
-    });
+    forEachListNode(walk_, head, [this](VirtualAddress node) { addProcess(node - member_.tasks.offset); });
+    if (layout_.pidTable && walk_.kernel.symbols.init_pid_ns) crossCheck();
+    tasks_.cgroups = cgroups_.takePaths();
     return std::move(tasks_);
   }
 
  private:
+  // The table of the first namespace has all; those of the others are looked at for what was taken out of it.
+  void crossCheck() {
+    const size_t listed = tasks_.processes.size();
+    std::vector<bool> inTable(listed);
+    pidNamespaces_.insert(pidNamespaces_.begin(), *walk_.kernel.symbols.init_pid_ns);
+    AddressIndex knownNamespaces;
+    for (size_t i = 0; i < pidNamespaces_.size(); ++i) {  // grows with what is found
+      if (!knownNamespaces.insert(pidNamespaces_[i], 0).second) continue;
+      forEachPid(walk_, pidNamespaces_[i], [&](VirtualAddress pid) {
+        const VirtualAddress task = leaderOf(walk_, pid);
+        if (!task) return;
+        if (const auto row = rowOf(task)) {
+          if (i == 0 && *row < listed) inTable[*row] = true;
+        } else if (addProcess(task)) {
+          tasks_.discrepancies.push_back({lastRow(), Discrepancy::Kind::kNotInTaskList});
+        }
+      });
+    }
+    // A table that cannot be read at all says nothing about anybody.
+    if (std::none_of(inTable.begin(), inTable.end(), [](bool found) { return found; })) return;
+    for (uint32_t row = 0; row < listed; ++row) {
+      if (!inTable[row]) tasks_.discrepancies.push_back({row, Discrepancy::Kind::kNotInPidTable});
+    }
+  }
+
+  uint32_t lastRow() const { return static_cast<uint32_t>(tasks_.processes.size() - 1); }
+
+  std::optional<uint32_t> rowOf(VirtualAddress task) {
+    const auto [row, isNew] = rows_.insert(task, kNoRow);
+    if (isNew || *row == kNoRow) return std::nullopt;
+    return *row;
+  }
+
+  bool addProcess(VirtualAddress address) {
+    if (tasks_.processes.size() >= maxProcesses_) {
+      ++walk_.quality.limited;
+      return false;
+    }
+    const size_t before = tasks_.processes.size();
+    readProcess(address);
+    if (tasks_.processes.size() == before) return false;
+    *rows_.insert(address, kNoRow).first = lastRow();
+    return true;
+  }
+
   void readProcess(VirtualAddress address) {
     GuestObject task(walk_.memory, address);
     Process process{.task = address};
@@ -60,6 +106,7 @@ class TaskReader {
     readComm(task, process);
     readParent(task, process);
     readCredentials(task, process);
+    process.cgroup = cgroups_.of(task);
     if (member_.thread_pid) readOwnPid(task.pointer(*member_.thread_pid), process);
 
     const auto row = static_cast<uint32_t>(tasks_.processes.size());
@@ -139,6 +186,7 @@ class TaskReader {
     }
     process.nspid = static_cast<uint32_t>(number);
     process.pidns = walk_.namespaceNumber(ns, layout_.ns_common.pidInum);
+    if (pidNamespaces_.empty() || pidNamespaces_.back() != ns) pidNamespaces_.push_back(ns);
   }
 
   // What each thread, the leader included, adds to its process: an fd table, and the CPU if it runs.
@@ -209,6 +257,9 @@ class TaskReader {
   const decltype(Layout::task_struct)& member_;
   size_t maxProcesses_;
   Tasks tasks_;
+  Cgroups cgroups_;
+  AddressIndex rows_;                          // struct task_struct → row
+  std::vector<VirtualAddress> pidNamespaces_;  // of the processes; some several times
 };
 
 }  // namespace

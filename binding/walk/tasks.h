@@ -20,9 +20,12 @@ struct Tasks {
   /// Files of io_uring instances that threads have registered for themselves, which no descriptor need lead
   /// to.
   std::vector<VirtualAddress> rings;
+  std::vector<std::string> cgroups;
+  std::vector<Discrepancy> discrepancies;
 };
 
-/// Walks the processes from init_task and the threads of each. init_task itself (pid 0) is none.
+/// Walks the processes from init_task and the threads of each, and then the pid tables: a process that only
+/// these have is walked too. init_task itself (pid 0) is none.
 Tasks walkTasks(WalkContext& walk);
 
 }  // namespace xfilter

@@ -2,6 +2,7 @@
 
 #include "walk/context.h"
 #include "walk/files.h"
+#include "walk/program.h"
 #include "walk/tasks.h"
 #include "walk/unheld_sockets.h"
 
@@ -17,6 +18,12 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
   addUnheldSockets(context, held);
   context.quality.sockets = static_cast<uint32_t>(held.sockets.size());
 
+  std::vector<ProcessDetails> details;
+  if (options.details) {
+    details.reserve(tasks.processes.size());
+    for (const Process& process : tasks.processes) details.push_back(readDetails(context, process.task));
+  }
+
   if (context.budget.aborted()) return failure("ABORTED", "The walk was aborted.", "");
   if (context.budget.exhausted()) {
     return failure("WALK_BUDGET", "The walk did not end in the time that it was given.",
@@ -25,8 +32,17 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
   const auto elapsed = std::chrono::steady_clock::now() - start;
   context.quality.elapsedNs =
       static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count());
-  return WalkResult{std::move(tasks.processes), std::move(held.sockets),     std::move(held.owners),
-                    std::move(held.others),     std::move(held.otherOwners), std::move(context.quality)};
+  return WalkResult{
+      .processes = std::move(tasks.processes),
+      .details = std::move(details),
+      .cgroups = std::move(tasks.cgroups),
+      .discrepancies = std::move(tasks.discrepancies),
+      .sockets = std::move(held.sockets),
+      .owners = std::move(held.owners),
+      .others = std::move(held.others),
+      .otherOwners = std::move(held.otherOwners),
+      .quality = std::move(context.quality),
+  };
 }
 
 }  // namespace xfilter

@@ -12,12 +12,18 @@
 namespace xfilter {
 
 struct WalkOptions {
+  /// Whether to read what each process was started as, from its own pages.
+  bool details = false;
   std::chrono::nanoseconds budget = std::chrono::seconds(10);
 };
 
 /// What one pass over the guest's processes and sockets saw.
 struct WalkResult {
   std::vector<Process> processes;
+  /// One a process, or none if they were not asked for.
+  std::vector<ProcessDetails> details;
+  std::vector<std::string> cgroups;
+  std::vector<Discrepancy> discrepancies;
   std::vector<Socket> sockets;
   /// In the order of `sockets`.
   std::vector<Owner> owners;

@@ -26,6 +26,7 @@ const truth = (): Truth => ({
 });
 const readProcess = (changes: Partial<ProcessJson> = {}): ProcessJson => ({
   ...{ ...process, startTime: "1239999999", cpu: null, task: "0xffff888000000000" },
+  ...{ cgroup: null, containerId: null },
   ...changes,
 });
 const readSocket = (changes: Partial<SocketJson> = {}): SocketJson => ({

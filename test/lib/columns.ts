@@ -15,7 +15,14 @@ export interface SocketCells {
   columns?: Partial<Record<keyof NativeSockets, number | bigint>>;
 }
 
-const PROCESS_DEFAULTS = { state: "S".charCodeAt(0), threads: 1, cpu: -1, loginuid: 0xffffffff, sessionid: 0xffffffff };
+const PROCESS_DEFAULTS = {
+  state: "S".charCodeAt(0),
+  threads: 1,
+  cpu: -1,
+  loginuid: 0xffffffff,
+  sessionid: 0xffffffff,
+  cgroup: 0xffffffff,
+};
 const SOCKET_DEFAULTS = { family: 4, state: 7, flags: 12 };
 
 /** The addon's columns for hand-made rows. */
@@ -29,7 +36,10 @@ export function columns(processes: readonly ProcessCells[], sockets: readonly So
     return { ...SOCKET_DEFAULTS, ownersEnd: end, ...columns };
   });
   return {
-    processes: { count: processes.length, ...fill(PROCESS_COLUMNS, processRows) },
+    processes: {
+      ...{ count: processes.length, ...fill(PROCESS_COLUMNS, processRows) },
+      ...{ exe: new Uint32Array(), args: new Uint32Array(), argsAbsent: new Uint8Array() },
+    },
     sockets: {
       count: sockets.length,
       ...fill(SOCKET_COLUMNS, socketRows),
@@ -41,6 +51,7 @@ export function columns(processes: readonly ProcessCells[], sockets: readonly So
       process: Uint32Array.from(owners, (owner) => processes.findIndex(({ pid }) => pid === owner.pid)),
       fd: Uint32Array.from(owners, ({ fd }) => fd),
     },
+    discrepancies: { count: 0, process: new Uint32Array(), kind: new Uint8Array() },
     otherSockets: {
       ...{ count: 0, sock: new BigUint64Array(), inode: new Float64Array(), netns: new Uint32Array() },
       ...{ ownersEnd: new Uint32Array(), kind: new Uint8Array() },
@@ -66,7 +77,7 @@ const u64 = (values: (number | bigint)[]) => BigUint64Array.from(values, BigInt)
 const PROCESS_COLUMNS = {
   ...{ task: u64, startTime: u64, pid: u32, ppid: u32, uid: u32, euid: u32, suid: u32, fsuid: u32, gid: u32 },
   ...{ egid: u32, sgid: u32, fsgid: u32, loginuid: u32, session: u32, sessionid: u32, nspid: u32, netns: u32 },
-  ...{ pidns: u32, threads: u32, comm: u32, cpu: i32, state: u8, flags: u8, unownedReason: u8 },
+  ...{ pidns: u32, threads: u32, comm: u32, cpu: i32, state: u8, flags: u8, cgroup: u32 },
 };
 const SOCKET_COLUMNS = {
   ...{ sock: u64, inode: f64, uid: u32, netns: u32, boundInterface: u32, ownersEnd: u32 },

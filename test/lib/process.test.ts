@@ -57,10 +57,31 @@ describe("a process", () => {
       '{"pid":539,"ppid":1,"comm":"nc","uid":1003,"euid":1003,"suid":1003,"fsuid":1003,"gid":100,"egid":100,' +
         '"sgid":100,"fsgid":100,"loginuid":4294967295,"session":500,"sessionid":2,"state":"S","kernelThread":false,' +
         '"threads":1,"startTime":"1234567890","nspid":539,"netns":4026531840,"pidns":4026531836,"cpu":null,' +
-        '"task":"0xffff888003a40000"}',
+        '"task":"0xffff888003a40000","cgroup":null,"containerId":null}',
     );
   });
   it("shows its fields when it is logged", () => {
     expect(inspect(process({ comm: "nc" }))).toContain("comm: 'nc'");
+  });
+  it("finds the container's id in the path of its cgroup, the innermost one", () => {
+    const id = "0123456789abcdef".repeat(4);
+    const paths: [string, string | null][] = [
+      [`/docker/${id}`, id],
+      [`/system.slice/docker-${id}.scope`, id],
+      [`/kubepods/pod1/${"f".repeat(64)}/inner/${id}`, id],
+      [`/user.slice/${id}0`, null],
+      ["/", null],
+    ];
+    for (const [path, expected] of paths) {
+      const native = columns([{ pid: 1, comm: path, columns: { cgroup: 0 } }]);
+      expect(new WalkedSnapshot(native).process(1)?.containerId).toBe(expected);
+    }
+  });
+  it("has details only where they were asked for", () => {
+    const native = columns([{ pid: 1, comm: "/bin/nc" }]);
+    expect(new WalkedSnapshot(native).process(1)).toMatchObject({ exe: undefined, args: undefined });
+    const [exe, args] = [Uint32Array.of(0), Uint32Array.of(0xffffffff)];
+    const detailed = { ...native, processes: { ...native.processes, exe, args, argsAbsent: Uint8Array.of(1) } };
+    expect(new WalkedSnapshot(detailed).process(1)).toMatchObject({ exe: "/bin/nc", args: null, argsAbsent: true });
   });
 });

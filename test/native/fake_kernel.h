@@ -24,6 +24,8 @@ class FakeKernel {
     VirtualAddress files{};  // another process's table, to share it
     uint32_t maxFds = 64;
     uint32_t pidLevel = 0;
+    bool inTaskList = true;
+    bool inPidTable = true;
   };
   struct SocketSpec {
     uint16_t type = 1;      // SOCK_STREAM
@@ -52,6 +54,8 @@ class FakeKernel {
     guest.write(net_, kNetInum);
     pidNamespace_ = allocate();
     guest.write(pidNamespace_, kPidInum);
+    pidNode_ = allocate(1024);
+    guest.write(pidNamespace_ + 8, pidNode_ + 2);  // an xarray marks its nodes so
     nsproxy_ = allocate();
     guest.write(nsproxy_, net_);
   }
@@ -70,6 +74,10 @@ class FakeKernel {
     guest.write(pid, spec.pidLevel);
     guest.write(pid + 16, spec.pid);
     guest.write(pid + 24, pidNamespace_);
+    if (spec.inPidTable) {
+      guest.write(pidNode_ + 8 + (spec.pid % 64) * 8, pid);
+      guest.write(pid + kPidTasks + 8, p.task + kPidLinks + 16);
+    }
     guest.write(p.task + kThreadPid, pid);
     guest.write(p.task + kGroupLeader, p.task);
     guest.write(p.task + kSignal, p.signal);
@@ -83,7 +91,7 @@ class FakeKernel {
       addTable(p, spec.maxFds);
     }
     guest.write(p.task + kFiles, p.files);
-    append(initTask_ + kTasks, p.task + kTasks);
+    if (spec.inTaskList) append(initTask_ + kTasks, p.task + kTasks);
     return p;
   }
 
@@ -177,9 +185,10 @@ class FakeKernel {
   void setIpv6Only(const File& file) { guest.write(file.sock + kSkIpv6Only, uint8_t{1 << 5}); }
 
   Kernel kernel() const {
-    return {.space = guest.space(),
-            .layout = layout(),
-            .symbols = {.init_task = initTask_, .socket_file_ops = kSocketFileOps}};
+    return {
+        .space = guest.space(),
+        .layout = layout(),
+        .symbols = {.init_task = initTask_, .socket_file_ops = kSocketFileOps, .init_pid_ns = pidNamespace_}};
   }
 
   VirtualAddress initTask() const { return initTask_; }
@@ -200,7 +209,9 @@ class FakeKernel {
   // struct task_struct
   static constexpr uint64_t kPid = 32, kTgid = 36, kFlags = 40, kExitState = 44, kState = 48, kComm = 52,
                             kRealParent = 72, kRealCred = 80, kSignal = 88, kFiles = 96, kNsproxy = 104,
-                            kThreadPid = 112, kGroupLeader = 120;
+                            kThreadPid = 112, kGroupLeader = 120, kPidLinks = 128;
+  // struct pid
+  static constexpr uint64_t kPidTasks = 32;
   // struct signal_struct
   static constexpr uint64_t kThreadHead = 0, kNrThreads = 16, kPids = 24;
   // struct socket_alloc
@@ -237,6 +248,9 @@ class FakeKernel {
               field(16, 4), field(20, 4), field(24, 4), field(28, 4)};
     l.pid = {field(0, 4), field(16, 16), field(0, 4), field(8, 8), 16};
     l.nsproxy.net_ns = field(0, 8);
+    l.pidTable = Layout::PidTable{field(8, 8),          field(0, 1),          field(8, 512),
+                                  field(kPidTasks, 32), field(kPidLinks, 64), 1};
+    l.pidTable->slots.elements = 64;
     l.ns_common = {field(0, 4), field(0, 4)};
     l.files_struct.fdt = field(0, 8);
     l.fdtable = {field(0, 4), field(8, 8), field(16, 8)};
@@ -277,7 +291,7 @@ class FakeKernel {
   }
 
   uint64_t used_ = 0;
-  VirtualAddress initTask_, net_, pidNamespace_, nsproxy_;
+  VirtualAddress initTask_, net_, pidNamespace_, pidNode_, nsproxy_;
 };
 
 }  // namespace xfilter::test

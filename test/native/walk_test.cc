@@ -302,6 +302,36 @@ TEST_CASE("walk: what was done to hide or to break costs what it touches, and is
   }
 }
 
+TEST_CASE("walk: a process that only the pid table has is walked like any other, and reported as hidden") {
+  FakeKernel kernel;
+  kernel.addProcess({.pid = 10});
+  const auto hidden = kernel.addProcess({.pid = 11, .comm = "rootkit", .inTaskList = false});
+  kernel.open(hidden, 3, kernel.addSocket({}));
+  const auto result = walkAll(kernel);
+  CHECK(pids(result) == std::vector<uint32_t>{10, 11});
+  CHECK(owners(result) == std::multiset<std::string>{"11:3"});
+  REQUIRE(result.discrepancies.size() == 1);
+  CHECK(result.discrepancies[0].process == 1);
+  CHECK(result.discrepancies[0].kind == Discrepancy::Kind::kNotInTaskList);
+}
+
+TEST_CASE(
+    "walk: a process that only the task list has is reported; that all are missing says nothing of anybody") {
+  FakeKernel kernel;
+  kernel.addProcess({.pid = 10});
+  SUBCASE("one") {
+    kernel.addProcess({.pid = 11, .inPidTable = false});
+    const auto result = walkAll(kernel);
+    REQUIRE(result.discrepancies.size() == 1);
+    CHECK(result.discrepancies[0].kind == Discrepancy::Kind::kNotInPidTable);
+  }
+  SUBCASE("all") {
+    FakeKernel bare;
+    bare.addProcess({.pid = 10, .inPidTable = false});
+    CHECK(walkAll(bare).discrepancies.empty());
+  }
+}
+
 TEST_CASE("walk: it ends with its budget, and at once when it is aborted") {
   FakeKernel kernel;
   kernel.addProcess({.pid = 10, .maxFds = 1 << 20});

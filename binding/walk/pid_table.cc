@@ -1,0 +1,79 @@
+#include "walk/pid_table.h"
+
+namespace xfilter {
+namespace {
+
+constexpr uint64_t kPointer = sizeof(uint64_t);
+constexpr uint64_t kBitsPerLevel = 6;  // XA_CHUNK_SHIFT, and the slots of a node say so
+constexpr uint64_t kMinPidSize = 64;   // struct pid takes more
+
+// An entry of an xarray (include/linux/xarray.h): its lower two bits are 00 for a pointer, 10 for what is the
+// array's own, of which those above 4096 are nodes.
+bool isNode(uint64_t entry) { return (entry & 3) == 2 && entry > 4096; }
+
+class XarrayWalk {
+ public:
+  XarrayWalk(WalkContext& walk, const std::function<void(VirtualAddress)>& visit)
+      : walk_(walk), member_(*walk.layout().pidTable), visit_(visit), left_(walk.roomFor(kMinPidSize)) {}
+
+  // A node's entries are `shift` bits apart, each level six fewer than the one above: which ends every
+  // descent.
+  void walkEntry(uint64_t entry, uint64_t maxShift) {
+    if (!isNode(entry)) {
+      if (entry != 0 && (entry & 3) == 0) visit_({entry});
+      return;
+    }
+    GuestObject node(walk_.memory, {entry - 2});
+    const uint64_t shift = node.integer(member_.shift);
+    if (!node.ok() || shift > maxShift || shift % kBitsPerLevel != 0) {
+      ++(node.ok() ? walk_.quality.torn : walk_.quality.badPointers);
+      return;
+    }
+    for (uint64_t i = 0; i < member_.slots.elements && walk_.budget.spend(); ++i) {
+      const uint64_t child = node.integer(member_.slots.offset + i * kPointer, kPointer);
+      if (child == 0 || (shift == 0 && isNode(child))) continue;
+      // Nodes that share their children could make any number of entries.
+      if (left_ == 0) {
+        ++walk_.quality.limited;
+        return;
+      }
+      --left_;
+      walkEntry(child, shift == 0 ? 0 : shift - kBitsPerLevel);
+    }
+    if (!node.ok()) ++walk_.quality.badPointers;
+  }
+
+ private:
+  WalkContext& walk_;
+  const Layout::PidTable& member_;
+  const std::function<void(VirtualAddress)>& visit_;
+  size_t left_;  // entries that the guest's memory has room for
+};
+
+}  // namespace
+
+void forEachPid(WalkContext& walk, VirtualAddress ns, const std::function<void(VirtualAddress)>& visit) {
+  constexpr uint64_t kTopShift = 30;  // pids have 22 bits, an idr's ids 31
+  const auto& table = walk.layout().pidTable;
+  if (!table) return;
+  const auto head = walk.memory.readPointer(ns + table->xa_head.offset);
+  if (!head) {
+    ++walk.quality.badPointers;
+    return;
+  }
+  XarrayWalk(walk, visit).walkEntry(head->value, kTopShift);
+}
+
+VirtualAddress leaderOf(WalkContext& walk, VirtualAddress pid) {
+  const auto& member = *walk.layout().pidTable;
+  const auto first = walk.memory.readPointer(pid + member.tasks.offset + member.tgidIndex * kPointer);
+  if (!first) {
+    ++walk.quality.badPointers;
+    return {};
+  }
+  if (!*first) return {};
+  // struct task_struct: pid_links, a struct hlist_node (two pointers) each type.
+  return *first - member.pid_links.offset - member.tgidIndex * 2 * kPointer;
+}
+
+}  // namespace xfilter
