@@ -12,7 +12,8 @@ export default defineConfig([
     clean: true,
   },
   {
-    entry: { "cli/main": "lib/cli/main.ts" },
+    // main.ts loads program.ts when it runs.
+    entry: { "cli/main": "lib/cli/main.ts", "cli/program": "lib/cli/program.ts" },
     format: ["esm"],
     target: "node20",
     external: ["#native"],

@@ -1,18 +1,23 @@
-import { Command } from "commander";
-import { type Guest, introspect } from "../index.ts";
+import { Command, InvalidArgumentError } from "commander";
+import { type Guest, introspect, type Snapshot } from "../index.ts";
 import type { Output } from "./output.ts";
+import { incompleteness } from "./quality.ts";
 
 /** What every command gets. */
 export interface Context {
   readonly output: Output;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
+  /** Says something on stderr that is no failure. */
+  warn(message: string): void;
 }
 
 /** What a command works with once its target is attached. */
 export interface Invocation extends Context {
   readonly guest: Guest;
   readonly json: boolean;
+  /** Takes a snapshot. After the command's output is written, what the snapshot may lack is warned of. */
+  snapshot(): Promise<Snapshot>;
 }
 
 const TARGET_HELP = "path of a memory image, or vmcore:PATH (./ in front of a path that looks like a URI)";
@@ -28,14 +33,27 @@ export function guestCommand(
     .description(summary)
     .argument("<TARGET>", TARGET_HELP)
     .option("--json", "print JSON, one object a line")
-    .option("--types-btf <PATH>", "take the kernel's types from a BTF file instead of the guest's memory")
+    .option("--types-btf <PATH>", "take the kernel's types from a BTF file instead of the guest's memory", notEmpty)
     .action(async (target: string, { json = false, typesBtf }: { json?: boolean; typesBtf?: string }) => {
       const types = typesBtf === undefined ? undefined : { btf: typesBtf };
       const guest = await introspect(target, { signal: context.signal, types });
+      let incomplete: string | undefined;
+      const snapshot = async () => {
+        const taken = await guest.snapshot({ signal: context.signal });
+        incomplete = incompleteness(taken.quality);
+        return taken;
+      };
       try {
-        await run({ ...context, guest, json });
+        await run({ ...context, guest, json, snapshot });
+        if (incomplete !== undefined) context.warn(incomplete);
       } finally {
         await guest.close();
       }
     });
+}
+
+/** The value of an option that is a path: a shell's unset variable is none. */
+function notEmpty(path: string): string {
+  if (path === "") throw new InvalidArgumentError("It is empty.");
+  return path;
 }

@@ -76,8 +76,10 @@ async function printMissing({ missing, typesFrom }: Kernel, output: Output): Pro
   await output.lines([""]);
   const rows = missing.map(({ member, costs }) => [member, costs].map(escapeText));
   await output.table(MISSING_COLUMNS, rows);
-  const file = typesFrom === "file" ? "another BTF file" : "a BTF file";
-  const advice = `If the guest's kernel has them, ${file} of exactly this kernel supplies them: --types-btf PATH.`;
+  const advice =
+    typesFrom === "guest"
+      ? "These are the kernel's own types: what they lack, it was built without or has in a module."
+      : "If the guest's kernel has them, the file is not of exactly this kernel: give one that is.";
   await output.lines(["", advice]);
 }
 

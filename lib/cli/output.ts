@@ -1,9 +1,21 @@
 import type { Writable } from "node:stream";
+import { getSystemErrorMap } from "node:util";
 import { createColors } from "picocolors";
 import { escapeJson } from "./escape.ts";
-import { type Column, formatTable } from "./table.ts";
+import { type Cell, type Column, formatTable } from "./table.ts";
 
 type Terminal = Writable & { isTTY?: boolean; columns?: number };
+
+/** What was printed could not be written. */
+class OutputError extends Error {
+  readonly code = "OUTPUT";
+
+  constructor(cause: NodeJS.ErrnoException) {
+    const why =
+      cause.errno === undefined ? cause.message : `${getSystemErrorMap().get(cause.errno)?.[1]} (${cause.code})`;
+    super(`The output could not be written: ${why}. What was written before is incomplete.`, { cause });
+  }
+}
 
 /** Characters after which a write is waited for. */
 const CHUNK = 64 * 1024;
@@ -45,10 +57,10 @@ export class Output {
   }
 
   /** Prints a table that fits the terminal, its header in bold. Cells are printable text already. */
-  async table(columns: readonly Column[], rows: readonly (readonly string[])[]): Promise<void> {
+  async table(columns: readonly Column[], rows: readonly (readonly Cell[])[]): Promise<void> {
     const width = this.#stream.isTTY ? this.#stream.columns || undefined : undefined;
-    const [header = "", ...lines] = formatTable(columns, rows, width);
-    await this.lines([this.colors.bold(header), ...lines]);
+    const [header = [], ...formatted] = formatTable(columns, rows, width);
+    await this.lines([...header.map(this.colors.bold), ...formatted.flat()]);
   }
 
   async #write(text: string): Promise<void> {
@@ -57,7 +69,7 @@ export class Output {
     await new Promise<void>((resolve, reject) => {
       this.#stream.write(text, (error) => {
         this.#gone = (error as NodeJS.ErrnoException | null | undefined)?.code === "EPIPE";
-        if (error && !this.#gone) reject(error);
+        if (error && !this.#gone) reject(new OutputError(error));
         else resolve();
       });
     });

@@ -16,8 +16,8 @@ const COLUMNS: readonly Column[] = [
 ];
 
 export function psCommand(context: Context): Command {
-  return guestCommand("ps", "list the guest's processes", context, async ({ guest, output, signal, json }) => {
-    const { processes } = await guest.snapshot({ signal });
+  return guestCommand("ps", "list the guest's processes", context, async ({ output, snapshot, json }) => {
+    const { processes } = await snapshot();
     const sorted = processes.toArray().sort((a, b) => a.pid - b.pid);
     if (json) await output.json(sorted);
     else await output.table(COLUMNS, sorted.map(cells));
@@ -25,7 +25,7 @@ export function psCommand(context: Context): Command {
 }
 
 function cells({ pid, ppid, uid, euid, state, threads, startTime, comm, kernelThread }: Process): string[] {
-  const name = escapeText(comm);
+  const name = escapeText(comm) || '""';
   const ids = [pid, ppid, uid, euid].map((id) => (id === null ? "-" : String(id)));
   // As ps does: a kernel thread's name in brackets.
   return [...ids, escapeText(state), String(threads), formatStart(startTime), kernelThread ? `[${name}]` : name];

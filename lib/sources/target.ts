@@ -77,7 +77,7 @@ function invalid(why: string): TypeError {
 function unsupported(kind: string, orElse: string): XFilterError {
   return new XFilterError(
     "KIND_UNSUPPORTED",
-    `${kind} (${PLANNED[kind]}) is not built into this version of xfilter-core yet`,
+    `${kind}: (${PLANNED[kind]}) is not built into this version of xfilter-core yet`,
     `Dump the guest's memory to a file and give its path. ${orElse}`,
   );
 }

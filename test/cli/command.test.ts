@@ -1,8 +1,8 @@
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { KernelJson, ProcessJson, SocketJson } from "../../lib/index.ts";
+import type { KernelJson, OtherSocketJson, ProcessJson, SocketJson } from "../../lib/index.ts";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
 
 /** What the guest said of itself; of the fixture's truth, what these tests look at. */
@@ -39,14 +39,20 @@ interface Run {
 /** Runs the built command. */
 function xfilter(args: readonly string[], { nodeOptions = [], during }: Run = {}): Promise<Ended> {
   const child = spawn(process.execPath, [...nodeOptions, command, ...args]);
+  const result = ended(child);
+  during?.(child);
+  return result;
+}
+
+/** What a command printed until it ended. */
+function ended(child: ChildProcess): Promise<Ended> {
   let [stdout, stderr] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
     stdout += text;
   });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;
   });
-  during?.(child);
   return new Promise((resolve, reject) => {
     child.once("error", reject).once("close", (code) => resolve({ stdout, stderr, code }));
   });
@@ -127,8 +133,21 @@ describe("xfilter ss", () => {
   );
   it("is a table", async () => {
     const { stdout } = await xfilter(["ss", image]);
-    expect(stdout).toMatch(/^PROTO +STATE +LOCAL +REMOTE +UID +OWNERS/);
-    expect(stdout).toMatch(/^tcp6? +LISTEN +\S+:\d+ +\S+:\* +\d+ +\d+\/\S+\/\d+/m);
+    expect(stdout).toMatch(/^PROTO +STATE +LOCAL +REMOTE +UID +NETNS +OWNERS$/m);
+    expect(stdout).toMatch(/^tcp6? +LISTEN +\S+:\d+ +\S+:\* +\d+ +\d+ +\d+\/\S+\/\d+/m);
+  });
+});
+
+describe("xfilter ss --other", () => {
+  it("is one JSON object a line", async () => {
+    const { otherSockets } = JSON.parse(readFileSync((await unpack()).truth, "utf8")) as { otherSockets?: unknown[] };
+    const others = await printed<OtherSocketJson>("ss", image, "--other", "--json");
+    if (otherSockets) expect(others).toHaveLength(otherSockets.length);
+    expect(others.map(({ kind }) => kind)).toContain("packet");
+  });
+  it("is a table", async () => {
+    const { stdout } = await xfilter(["ss", image, "--other"]);
+    expect(stdout).toMatch(/^KIND +INODE +OWNERS\npacket +\d+ +\d+\/\S+\/\d+$/m);
   });
 });
 
@@ -168,6 +187,36 @@ describe("xfilter", () => {
     expect({ stdout, code }).toEqual({ stdout: "", code: 1 });
     expect(stderr).toMatch(new RegExp(`^xfilter: ${error}: .*[^.]\\. .*\\.\\n$`));
   });
+  it.each([
+    ["disk:x", '"./disk:x"'],
+    ["", "the path is empty"],
+  ])("says of the target %j what is wrong with it, in the command's words", async (target, why) => {
+    const { stderr } = await xfilter(["ps", target]);
+    expect(stderr).toMatch(/^xfilter: USAGE: [^{}]+[^.]\. See xfilter --help, or --help of the command\.\n$/);
+    expect(stderr).toContain(why);
+  });
+  it("names the option that has no path", async () => {
+    const { stderr, code } = await xfilter(["ps", image, "--types-btf", ""]);
+    expect({ stderr, code }).toEqual({ stderr: expect.stringMatching(/^xfilter: USAGE: .*--types-btf.*\n$/), code: 2 });
+  });
+  it.each([["ps"], ["--help"], ["ss", "--help"]])(
+    "fails with one sentence when %s cannot be written",
+    async (...args) => {
+      const full = openSync("/dev/full", "w");
+      const child = spawn(
+        process.execPath,
+        [command, ...args, ...(args.length === 1 && args[0] === "ps" ? [image] : [])],
+        {
+          stdio: ["ignore", full, "pipe"],
+        },
+      );
+      closeSync(full);
+      expect(await ended(child)).toEqual({
+        ...{ code: 1, stdout: "" },
+        stderr: expect.stringMatching(/^xfilter: OUTPUT: .*no space left on device \(ENOSPC\)\. .*\n$/),
+      });
+    },
+  );
   it("never prints a path raw", async () => {
     const { stderr } = await xfilter(["ps", "/no/\x1b[31m/\u202eimage"]);
     expect(stderr).toContain("\\x1b[31m/\\u202eimage");

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { formatStart } from "../../lib/cli/ps.ts";
-import { compareSockets } from "../../lib/cli/ss.ts";
+import { compareSockets, shortenEndpoint } from "../../lib/cli/ss.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
 import { columns } from "../lib/columns.ts";
 
@@ -24,6 +24,16 @@ describe("xfilter ss", () => {
     expect(sorted.map(({ protocol, family, local }) => `${protocol} ${family} ${local.port}`)).toEqual([
       ...["tcp 4 22", "tcp 4 443", "tcp 6 22", "udp 4 53", "raw 4 1"],
     ]);
+  });
+});
+
+describe("an endpoint that is too wide", () => {
+  it.each([
+    ["[2001:db8:22::1234:5678]:65535", 21, "[2001:d…4:5678]:65535"],
+    ["192.168.100.200:22", 12, "192.….200:22"],
+    ["192.168.100.200:65535", 7, "…:65535"],
+  ])("%s keeps its port in %d characters", (endpoint, width, shown) => {
+    expect(shortenEndpoint(endpoint, width)).toBe(shown);
   });
 });
 

@@ -49,7 +49,7 @@ describe("output", () => {
   });
   it("fails when it cannot be written", async () => {
     const to = reader({ fail: "ENOSPC" });
-    await expect(new Output(to.stream, {}, never).lines(manyLines)).rejects.toMatchObject({ code: "ENOSPC" });
+    await expect(new Output(to.stream, {}, never).lines(manyLines)).rejects.toMatchObject({ code: "OUTPUT" });
   });
   it("stops at the end of a line when aborted", async () => {
     const to = reader();

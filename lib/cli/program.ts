@@ -1,0 +1,78 @@
+import { createRequire } from "node:module";
+import { Command, CommanderError } from "commander";
+import type { Context } from "./command.ts";
+import { escapeText } from "./escape.ts";
+import { infoCommand } from "./info.ts";
+import { Output } from "./output.ts";
+import { psCommand } from "./ps.ts";
+import { ssCommand } from "./ss.ts";
+
+const FAILED = 1;
+const USAGE = 2;
+const INTERRUPTED = 130;
+
+/** Runs the command line; never rejects. Resolves with the exit code. */
+export async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+  const output = new Output(process.stdout, process.env, signal);
+  // Kept by commander's synchronous callback, printed as everything else is.
+  let help = "";
+  const context: Context = { signal, output, warn: (message) => printError("warning", message) };
+  const program = createProgram(context, (text) => {
+    help += text;
+  });
+  try {
+    try {
+      await program.parseAsync(args, { from: "user" });
+    } catch (error) {
+      if (!(error instanceof CommanderError)) throw error;
+      if (error.exitCode !== 0) return USAGE;
+      await output.lines([help.trimEnd()]);
+    }
+    return 0;
+  } catch (error) {
+    if (signal.aborted) return INTERRUPTED;
+    return report(error);
+  }
+}
+
+/** Prints what went wrong and tells the exit code for it. */
+function report(error: unknown): number {
+  const { code = "INTERNAL", message = String(error) } = (error ?? {}) as { code?: string; message?: string };
+  if (code === "ERR_INVALID_TARGET" || code === "ERR_INVALID_OPTION") {
+    printError("USAGE", usageMessage(message));
+    return USAGE;
+  }
+  printError(code, message);
+  return FAILED;
+}
+
+function createProgram(context: Context, writeOut: (text: string) => void): Command {
+  const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
+  const program = new Command("xfilter").description(
+    "Lists the processes of a Linux guest and their sockets, from the guest's memory.",
+  );
+  for (const make of [infoCommand, psCommand, ssCommand]) program.addCommand(make(context));
+  for (const command of [program, ...program.commands]) {
+    command
+      .version(version, "-V, --version", "print the version")
+      .helpOption("-h, --help", "print this help")
+      .exitOverride()
+      .configureOutput({ writeOut, outputError: (text) => printError("USAGE", usageMessage(text)) });
+  }
+  return program;
+}
+
+/** commander's "error: missing required argument 'TARGET'" as what happened and what to do. */
+function usageMessage(text: string): string {
+  const what = text
+    .replace(/^error: /, "")
+    .replace(/\s+/g, " ")
+    .trim()
+    .replace(/\.$/, "");
+  return `${what[0]?.toUpperCase()}${what.slice(1)}. See xfilter --help, or --help of the command.`;
+}
+
+/** One line on stderr. The message may hold bytes of the guest or of a path. */
+function printError(code: string, message: string): void {
+  process.stderr.write(`xfilter: ${code}: ${escapeText(message)}\n`);
+}
