@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
 
@@ -50,10 +50,22 @@ const JAVASCRIPT = PROGRAM.replace("!", "");
 describe("the tarball", () => {
   it("holds what runs, and nothing else", () => {
     const kinds =
-      /^(dist\/.*\.(js|cjs|map|d\.ts|d\.cts)|prebuilds\/linux-x64\/.*\.node|binding\/load\.cjs|[A-Z]+(\.md)?|package\.json)$/;
+      /^(dist\/.*\.(js|cjs|map|d\.ts|d\.cts)|prebuilds\/linux-x64\/.*\.node|binding\/load\.cjs|docs\/[a-z-]+\.md|[A-Z]+(\.md)?|package\.json)$/;
     expect(files.filter((path) => !kinds.test(path))).toEqual([]);
     expect(files).toContain("prebuilds/linux-x64/xfilter-core.glibc.node");
     expect(files).toContain("LICENSE");
+  });
+  it("holds every file that its documents link to", () => {
+    const installed = join(consumer, "node_modules/xfilter-core");
+    const links = files
+      .filter((path) => path.endsWith(".md"))
+      .flatMap((path) =>
+        [...readFileSync(join(installed, path), "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, link]) =>
+          join(dirname(path), link!),
+        ),
+      );
+    expect(links).toContain("docs/api.md");
+    expect(links.filter((link) => !files.includes(link))).toEqual([]);
   });
   it("works in an ES module", () => {
     writeFileSync(join(consumer, "program.mjs"), `import { introspect } from "xfilter-core";${JAVASCRIPT}`);
