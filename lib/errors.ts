@@ -12,7 +12,7 @@ const CODES = [
   "LAYOUT_INCOMPLETE",
   "REGISTERS_NOT_FOUND",
   "WALK_BUDGET",
-  "WALK_FAILED",
+  "OUT_OF_MEMORY",
   "ABORTED",
   "CLOSED",
   "ADDON_NOT_LOADED",
@@ -37,7 +37,7 @@ const CODES = [
  * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
  * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
- * | `WALK_FAILED` | the walk could not read the guest's process list |
+ * | `OUT_OF_MEMORY` | the memory or the threads that this process may have did not suffice |
  * | `ABORTED` | native work was cancelled (an abort by a signal rejects with `signal.reason` instead) |
  * | `CLOSED` | the guest was closed |
  * | `ADDON_NOT_LOADED` | the native part could not be found or loaded on this machine |

@@ -20,7 +20,7 @@ export interface Guest extends ClosesItself {
   /**
    * Walks over the guest's processes and their sockets, on a thread of its own. Snapshots may be taken at once.
    *
-   * @throws XFilterError: WALK_BUDGET, WALK_FAILED, SOURCE_TRUNCATED, SOURCE_IO, or CLOSED after `close()`
+   * @throws XFilterError: WALK_BUDGET, OUT_OF_MEMORY, SOURCE_TRUNCATED, SOURCE_IO, or CLOSED after `close()`
    * @throws `signal.reason` when aborted
    */
   snapshot(options?: SnapshotOptions): Promise<Snapshot>;
@@ -82,13 +82,13 @@ export class AttachedGuest implements Guest {
     if (this.#closing) {
       throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");
     }
-    const job = runJob(start, signal);
-    this.#running.add(job);
-    try {
-      return await job;
-    } finally {
-      this.#running.delete(job);
-    }
+    return runJob(() => {
+      const job = start();
+      const done = () => this.#running.delete(job.promise);
+      this.#running.add(job.promise);
+      job.promise.then(done, done);
+      return job;
+    }, signal);
   }
 
   close(): Promise<void> {

@@ -197,7 +197,7 @@ export function loadNative(): Native {
 }
 
 /**
- * Starts a job of the addon and waits for it; an abort cancels it.
+ * Starts a job of the addon and waits for it; an abort cancels it, and is not kept waiting by it.
  * Rejects with `signal.reason` when aborted, with XFilterError when the job fails.
  *
  * @param discard - lets go of a result that came although the signal was aborted
@@ -208,20 +208,27 @@ export async function runJob<T>(
   discard: (result: T) => void = () => {},
 ): Promise<T> {
   if (signal?.aborted) throw signal.reason;
-  let cancel = () => {};
+  let stopListening = () => {};
+  let job: NativeJob<T> | undefined;
   try {
-    const job = start();
-    cancel = () => job.cancel();
-    signal?.addEventListener("abort", cancel, { once: true });
-    const result = await job.promise;
-    // A job that was nearly done ends well in spite of cancel().
-    if (!signal?.aborted) return result;
-    discard(result);
+    const started = start();
+    job = started;
+    const aborted = new Promise<void>((resolve) => {
+      const abort = () => {
+        started.cancel();
+        resolve();
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      stopListening = () => signal?.removeEventListener("abort", abort);
+    });
+    const result = await Promise.race([started.promise, aborted]);
+    // A result may have come at the very moment of the abort.
+    if (!signal?.aborted) return result as T;
   } catch (cause) {
-    const error = toXFilterError(cause);
-    if (error.code !== "ABORTED" || !signal?.aborted) throw error;
+    if (!signal?.aborted) throw toXFilterError(cause);
   } finally {
-    signal?.removeEventListener("abort", cancel);
+    stopListening();
   }
+  job?.promise.then(discard, () => {});
   throw signal.reason;
 }

@@ -78,7 +78,7 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path) {
   for (const auto& format : kFormats) {
     if (!format.matches(bytes)) continue;
     auto map = format.read(bytes);
-    if (!map) return tl::unexpected(map.error());
+    if (!map) return failure(map.error().code, path + ": " + map.error().message, map.error().advice);
     return std::unique_ptr<Image>(new Image(std::move(*file), format.name, std::move(*map)));
   }
   return failure("SOURCE_FORMAT", path + " is not a memory image: no known header, and not whole pages.",

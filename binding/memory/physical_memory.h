@@ -27,8 +27,10 @@ class PhysicalMemory {
   PhysicalMemory& operator=(const PhysicalMemory&) = delete;
   virtual ~PhysicalMemory() = default;
 
-  /// The bytes from `address` to the end of the run that is contiguous in host memory (at least to the end of
-  /// the 4 KiB page), or an empty span where the guest has no memory or the source does not hold it.
+  /// The bytes from `address` to the end of the run that is contiguous in host memory, or an empty span where
+  /// the guest has no memory or the source does not hold it. That is at least to the end of the 4 KiB page,
+  /// unless a range of the source begins or ends inside it, which no dump's does: KernelMemory takes such a
+  /// page for absent.
   ///
   /// The guest may change these bytes at any time: copy once, then use the copy only.
   virtual std::span<const std::byte> view(PhysicalAddress address) const = 0;

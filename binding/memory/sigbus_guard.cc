@@ -17,10 +17,33 @@
 namespace xfilter::sigbus_guard {
 namespace {
 
+/// Read by the handler while other threads reuse it: `sequence` is odd meanwhile, and another one afterwards.
 struct Slot {
+  std::atomic<uint64_t> sequence{0};
   std::atomic<uintptr_t> begin{0};  // 0: free
   std::atomic<uintptr_t> end{0};
   std::atomic<bool> hit{false};
+
+  void set(uintptr_t newBegin, uintptr_t newEnd) {
+    const uint64_t before = sequence.load(std::memory_order_relaxed);
+    sequence.store(before + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    hit.store(false, std::memory_order_relaxed);
+    begin.store(newBegin, std::memory_order_relaxed);
+    end.store(newEnd, std::memory_order_relaxed);
+    sequence.store(before + 2, std::memory_order_release);
+  }
+
+  /// The end of the mapping if it holds `address`, else 0. The mapping of a read that faults stays until the
+  /// read is over, so a slot that changes is another's.
+  uintptr_t endIfHolds(uintptr_t address) const {
+    const uint64_t before = sequence.load(std::memory_order_acquire);
+    const uintptr_t first = begin.load(std::memory_order_relaxed);
+    const uintptr_t last = end.load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (before % 2 != 0 || sequence.load(std::memory_order_relaxed) != before) return 0;
+    return first != 0 && address >= first && address < last ? last : 0;
+  }
 };
 
 constexpr size_t kSlots = 256;
@@ -33,11 +56,13 @@ void callPrevious(int signal, siginfo_t* info, void* context) {
     previous.sa_sigaction(signal, info, context);
   } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
     previous.sa_handler(signal);
-  } else {
-    // Not ours, and nobody else's: the default action takes over when the faulting read runs again.
+  } else if (previous.sa_handler == SIG_DFL || info->si_code > 0) {
+    // Not ours, and nobody else's: the default action takes over when the faulting read runs again, and
+    // when this handler returns if the signal was sent. (A fault cannot be ignored.)
     struct sigaction standard = {};
     standard.sa_handler = SIG_DFL;
     sigaction(signal, &standard, nullptr);
+    if (info->si_code <= 0) raise(signal);
   }
 }
 
@@ -45,9 +70,9 @@ void onSigbus(int signal, siginfo_t* info, void* context) {
   const int savedErrno = errno;
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   for (Slot& slot : slots) {
-    const uintptr_t begin = slot.begin.load(std::memory_order_acquire);
-    const uintptr_t end = slot.end.load(std::memory_order_acquire);
-    if (begin == 0 || address < begin || address >= end) continue;
+    // Positive: a fault. What kill() sends has no address.
+    const uintptr_t end = info->si_code > 0 ? slot.endIfHolds(address) : 0;
+    if (end == 0) continue;
     // From the faulting page to the end of the mapping in one piece: behind the end of a file there is
     // nothing more, and a mapping for each page would run into the kernel's limit of mappings.
     const uintptr_t page = address & ~(kPageSize - 1);
@@ -80,9 +105,7 @@ int add(std::span<const std::byte> mapping) {
     Slot& slot = slots[i];
     if (slot.begin.load(std::memory_order_relaxed) != 0) continue;
     const auto begin = reinterpret_cast<uintptr_t>(mapping.data());
-    slot.hit.store(false, std::memory_order_relaxed);
-    slot.end.store(begin + mapping.size(), std::memory_order_release);
-    slot.begin.store(begin, std::memory_order_release);
+    slot.set(begin, begin + mapping.size());
     return static_cast<int>(i);
   }
   return -1;
@@ -92,7 +115,7 @@ bool hit(int slot) { return slots[static_cast<size_t>(slot)].hit.load(std::memor
 
 void remove(int slot) {
   const std::lock_guard lock(slotsMutex);
-  slots[static_cast<size_t>(slot)].begin.store(0, std::memory_order_release);
+  slots[static_cast<size_t>(slot)].set(0, 0);
 }
 
 }  // namespace xfilter::sigbus_guard

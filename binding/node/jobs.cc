@@ -2,12 +2,18 @@
 
 #include <algorithm>
 #include <exception>
+#include <system_error>
 
 namespace xfilter::node {
 namespace {
 
 // Threads start when there is work that no idle one takes, and stay. Work beyond that many waits its turn.
 size_t maxThreads() { return std::max<size_t>(2, std::thread::hardware_concurrency()); }
+
+Error outOfMemory() {
+  return {"OUT_OF_MEMORY", "The memory of this process did not suffice.",
+          "Give the process more memory; the guest may claim more than it has."};
+}
 
 }  // namespace
 
@@ -38,13 +44,29 @@ Napi::Object Jobs::start(Napi::Env env, std::function<void(const std::stop_token
   handle.Set("cancel", Napi::Function::New(env, [stop = job->stop](const Napi::CallbackInfo&) mutable {
                stop.request_stop();
              }));
+  queue(std::move(job));
+  return handle;
+}
+
+void Jobs::queue(std::shared_ptr<Job> job) {
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(job));
-    if (idle_ < queue_.size() && threads_.size() < maxThreads()) threads_.emplace_back([this] { work(); });
+    queue_.push_back(job);
+    if (idle_ < queue_.size() && threads_.size() < maxThreads()) {
+      try {
+        threads_.emplace_back([this] { work(); });
+      } catch (const std::system_error& error) {
+        // The threads that there are take the job in their turn.
+        if (threads_.empty()) {
+          queue_.pop_back();
+          job->failure = Error{"OUT_OF_MEMORY", "No thread could be started: " + error.code().message() + ".",
+                               "Give the process more memory, or raise its limit of threads (ulimit -u)."};
+        }
+      }
+    }
   }
   queued_.notify_one();
-  return handle;
+  if (job->failure) settle(job->deferred.Env(), job->id);
 }
 
 void Jobs::work() {
@@ -60,7 +82,7 @@ void Jobs::work() {
     try {
       job->run(job->stop.get_token());
     } catch (const std::exception&) {
-      job->failed = true;
+      job->failure = outOfMemory();  // nothing else throws in the core
     }
     // Its failure means that the environment is going away: nobody waits for the result any more.
     wake_.NonBlockingCall([this, id = job->id](Napi::Env env, Napi::Function) { settle(env, id); });
@@ -74,12 +96,15 @@ void Jobs::settle(Napi::Env env, uint64_t id) {
   const std::shared_ptr<Job> job = std::move(found->second);
   pending_.erase(found);
   if (pending_.empty()) wake_.Unref(env);
-  if (job->failed) {
-    job->deferred.Reject(toJs(env, {"WALK_FAILED", "The memory of this process did not suffice.",
-                                    "Give the process more memory; the guest may claim more than it has."}));
-  } else {
-    job->settle(env, job->deferred);
+  // A promise that is never settled is a program that hangs.
+  try {
+    if (!job->failure) return job->settle(env, job->deferred);
+  } catch (const Napi::Error& error) {
+    return job->deferred.Reject(error.Value());
+  } catch (const std::exception&) {
+    job->failure = outOfMemory();
   }
+  job->deferred.Reject(toJs(env, *job->failure));
 }
 
 void Jobs::shutDown() {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 #include <unordered_map>
@@ -34,8 +35,7 @@ class Jobs {
   template <class T>
   Napi::Object start(Napi::Env env, std::function<Result<T>(const std::stop_token&)> work,
                      std::function<Napi::Value(Napi::Env, T)> convert) {
-    auto result =
-        std::make_shared<Result<T>>(tl::unexpect, Error{"WALK_FAILED", "The work did not run.", ""});
+    auto result = std::make_shared<Result<T>>(tl::unexpect, Error{"INTERNAL", "The work did not run.", ""});
     return start(
         env, [result, work = std::move(work)](const std::stop_token& stop) { *result = work(stop); },
         [result, convert = std::move(convert)](Napi::Env e, const Napi::Promise::Deferred& deferred) {
@@ -54,11 +54,12 @@ class Jobs {
     std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle;
     Napi::Promise::Deferred deferred;
     std::stop_source stop;
-    bool failed = false;  // `run` threw: out of memory
+    std::optional<Error> failure{};  // why `run` was not run to its end
   };
 
   Napi::Object start(Napi::Env env, std::function<void(const std::stop_token&)> run,
                      std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle);
+  void queue(std::shared_ptr<Job> job);
   void work();
   void settle(Napi::Env env, uint64_t id);
   void shutDown();

@@ -45,7 +45,7 @@ describe("a job of the addon", () => {
     await expect(result).rejects.toBe(reason);
     expect(running.cancelled).toBe(1);
   });
-  it("that ends well in spite of an abort has its result discarded", async () => {
+  it("that goes on in spite of an abort keeps nobody waiting, and its late result is discarded", async () => {
     const running = { ...job(), cancel() {} };
     const abort = new AbortController();
     const discarded: string[] = [];
@@ -56,8 +56,10 @@ describe("a job of the addon", () => {
     );
     const reason = new Error("enough");
     abort.abort(reason);
-    running.resolve("done");
     await expect(result).rejects.toBe(reason);
+    expect(discarded).toEqual([]);
+    running.resolve("done");
+    await running.promise;
     expect(discarded).toEqual(["done"]);
   });
   it("is left alone by a signal that comes after its end", async () => {

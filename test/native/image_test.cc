@@ -193,6 +193,19 @@ TEST_CASE("image: a FIFO is refused, not waited for") {
   CHECK(Image::open(file.path()).error().code == std::string("SOURCE_FORMAT"));
 }
 
+TEST_CASE("image: what is wrong with a file is said with its path") {
+  const TemporaryFile file(ElfBuilder().load(0, page('a')).build().substr(0, 100));
+  CHECK(Image::open(file.path()).error().message.starts_with(file.path() + ": "));
+}
+
+TEST_CASE("image: a page of which the file stores a part is no page of the guest's memory") {
+  const TemporaryFile file(ElfBuilder().load(0x1000, page('a') + page('b').substr(0, 100)).build());
+  const auto image = Image::open(file.path());
+  REQUIRE(image.has_value());
+  CHECK((*image)->view({0x2000}).size() == 100);
+  CHECK(byteAt(**image, 0x2000 + 100) == '-');
+}
+
 TEST_CASE("image: an ELF file that is no x86_64 core is refused") {
   const auto broken = [](auto breakIt) {
     ElfBuilder elf;

@@ -1,0 +1,58 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { unpack } from "../../vmcore-fixtures/unpack.ts";
+
+const root = join(import.meta.dirname, "../..");
+let image: string;
+
+beforeAll(async () => {
+  ({ image } = await unpack());
+});
+
+/** How a Node process ends that runs this program, in which `lib`, `addon` and `image` are paths. */
+function run(program: string) {
+  const paths = { lib: join(root, "dist/index.cjs"), addon: join(root, "build/Release/xfilter-core.node"), image };
+  const constants = Object.entries(paths).map(([name, path]) => `const ${name} = ${JSON.stringify(path)};`);
+  const all = `${constants.join("\n")}\n(async () => {${program}})();`;
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, ["-e", all], {
+    encoding: "utf8",
+    timeout: 20_000,
+  });
+  return { status, signal, stdout, stderr };
+}
+
+describe("a process that used the addon", () => {
+  it("still dies of a SIGBUS of its own when the worker that loaded the addon has ended", () => {
+    const { signal } = run(`
+      const { Worker } = require("node:worker_threads");
+      const work = "const { introspect } = require(" + JSON.stringify(lib) + ");" +
+        "introspect(require('node:worker_threads').workerData).then((guest) => guest.close());";
+      const worker = new Worker(work, { eval: true, workerData: image });
+      await new Promise((resolve) => worker.once("exit", resolve));
+      process.kill(process.pid, "SIGBUS");
+      setTimeout(() => {}, 5000);`);
+    expect(signal).toBe("SIGBUS");
+  });
+  it("gets a rejection, never silence, when its result cannot be made", () => {
+    const { stdout } = run(`
+      const guest = await require(lib).introspect(image);
+      Object.defineProperty(Object.prototype, "otherSockets", { set() { throw new Error("No room"); } });
+      await guest.snapshot().catch((error) => console.log(error.message));`);
+    expect(stdout).toContain("No room.");
+  });
+  it("gets OUT_OF_MEMORY when no thread can be started, and may try again", () => {
+    const { stdout, stderr } = run(`
+      const { execFileSync } = require("node:child_process");
+      const { readFileSync } = require("node:fs");
+      const { attach } = require(addon);
+      const limit = (bytes) => execFileSync("prlimit", ["--pid", String(process.pid), "--as=" + bytes + ":unlimited"]);
+      const used = 1024 * Number(/VmSize:\\s*(\\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+      limit(used + 4 * 1024 * 1024);
+      const failed = await attach({ path: image }).promise.catch((error) => error);
+      limit("unlimited");
+      const guest = await attach({ path: image }).promise;
+      console.log(failed.code, failed.message, guest.kernel.architecture);`);
+    expect(stdout, stderr).toMatch(/^OUT_OF_MEMORY No thread could be started: .* x86_64$/m);
+  });
+});
