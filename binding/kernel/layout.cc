@@ -182,6 +182,7 @@ void resolveSock(Layout& layout, Resolver& r) {
   r.group(layout.mptcp, "TCP subflows of MPTCP sockets (CONFIG_MPTCP=n)", [&](Layout::Mptcp& m) {
     r.part(m.conn_list, "mptcp_sock", "conn_list");
     r.part(m.first, "mptcp_sock", "first");
+    r.maybe(m.join_list, "mptcp_sock", "join_list");
     r.part(m.node, "mptcp_subflow_context", "node");
     r.part(m.tcp_sock, "mptcp_subflow_context", "tcp_sock");
   });

@@ -86,6 +86,7 @@ struct Layout {
   /// Of CONFIG_MPTCP kernels only.
   struct Mptcp {
     Field conn_list, first;  // struct mptcp_sock
+    Optional join_list;      // struct mptcp_sock
     Field node, tcp_sock;    // struct mptcp_subflow_context
   };
   std::optional<Mptcp> mptcp;
@@ -181,12 +182,12 @@ struct Layout {
 
   /// What a process was started as.
   struct Program {
-    Field mm;                                   // struct task_struct
-    Field pgd, arg_start, arg_end, exe_file;    // struct mm_struct
-    Field path_mnt, path_dentry;                // struct file: f_path.mnt, f_path.dentry
-    Field d_parent, d_name, d_unhashed;         // struct dentry: d_parent, d_name.name, d_hash.pprev
-    Field mnt, mnt_parent, mnt_mountpoint;      // struct mount
-    Field mnt_root;                             // struct vfsmount
+    Field mm;                                 // struct task_struct
+    Field pgd, arg_start, arg_end, exe_file;  // struct mm_struct
+    Field path_mnt, path_dentry;              // struct file: f_path.mnt, f_path.dentry
+    Field d_parent, d_name, d_unhashed;       // struct dentry: d_parent, d_name.name, d_hash.pprev
+    Field mnt, mnt_parent, mnt_mountpoint;    // struct mount
+    Field mnt_root;                           // struct vfsmount
   };
   std::optional<Program> program;
 

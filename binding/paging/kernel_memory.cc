@@ -14,18 +14,16 @@ std::span<const std::byte> KernelMemory::translate(VirtualAddress address) {
     const uint64_t offset = address.value & (kLargeSize - 1);
     const auto run = space_.memory().view({translation->physical.value - offset});
     if (run.size() >= kLargeSize) {
-      Entry& entry = large_[(address.value >> kLargeShift) % large_.size()];
-      entry = {address.value >> kLargeShift, run.data(), kLargeSize};
-      return entry.from(offset);
+      large_[(address.value >> kLargeShift) % large_.size()] = {address.value >> kLargeShift, run.data()};
+      return rest(run.data(), kLargeSize, address);
     }
   }
 
   const uint64_t offset = address.value & (kPageSize - 1);
   const auto run = space_.memory().view({translation->physical.value - offset});
   if (run.size() < kPageSize) return {};
-  Entry& entry = small_[(address.value >> kSmallShift) % small_.size()];
-  entry = {address.value >> kSmallShift, run.data(), kPageSize};
-  return entry.from(offset);
+  small_[(address.value >> kSmallShift) % small_.size()] = {address.value >> kSmallShift, run.data()};
+  return rest(run.data(), kPageSize, address);
 }
 
 bool KernelMemory::readAcrossPages(VirtualAddress address, std::byte* destination, size_t size) {

@@ -13,7 +13,7 @@ namespace xfilter {
 /// keyed at random, so that a guest cannot choose addresses that collide.
 class AddressIndex {
  public:
-  AddressIndex() : slots_(kInitialSlots) {}
+  AddressIndex() : slots_(size_t{1} << kInitialBits) {}
 
   /// The value of `address`, which is `initial` if it is new; and whether it is. The pointer holds until the
   /// next call.
@@ -27,7 +27,7 @@ class AddressIndex {
   }
 
  private:
-  static constexpr size_t kInitialSlots = 1024;
+  static constexpr int kInitialBits = 10;
   struct Slot {
     VirtualAddress address;
     uint32_t value = 0;
@@ -36,13 +36,15 @@ class AddressIndex {
 
   Slot& slotOf(VirtualAddress address) {
     const size_t mask = slots_.size() - 1;
-    size_t at = static_cast<size_t>((address.value * key_) >> 20) & mask;
+    // The upper bits of the product depend on every bit of the address.
+    size_t at = static_cast<size_t>((address.value * key_) >> shift_);
     while (slots_[at].used && slots_[at].address != address) at = (at + 1) & mask;
     return slots_[at];
   }
 
   void grow() {
     std::vector<Slot> old(slots_.size() * 2);
+    --shift_;
     old.swap(slots_);
     for (const Slot& slot : old) {
       if (slot.used) slotOf(slot.address) = slot;
@@ -55,6 +57,7 @@ class AddressIndex {
   }
 
   std::vector<Slot> slots_;
+  int shift_ = 64 - kInitialBits;
   size_t size_ = 0;
   uint64_t key_ = randomKey();
 };

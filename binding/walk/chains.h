@@ -1,7 +1,8 @@
 #pragma once
 
-#include <algorithm>
+#include <vector>
 
+#include "walk/ahead.h"
 #include "walk/context.h"
 
 namespace xfilter {
@@ -48,17 +49,25 @@ void forEachTableNode(WalkContext& walk, VirtualAddress table, uint64_t count, u
     ++walk.quality.limited;
     return;
   }
+  struct Chain {
+    uint64_t bucket;
+    VirtualAddress first;
+  };
+  std::vector<Chain> chains;  // Most are empty: these are not.
   for (uint64_t bucket = 0; bucket < count; ++bucket) {
     if (!walk.budget.spend()) return;
-    const VirtualAddress head = table + bucket * stride;
-    const auto first = walk.memory.readPointer(head);
+    const auto first = walk.memory.readPointer(table + bucket * stride);
     if (!first) {
       ++walk.quality.badPointers;
-      return;
+      break;
     }
-    // Most are empty.
-    if (*first && (first->value & 1) == 0) forEachChainNode(walk, head, *first, bucket, visit);
+    if (*first && (first->value & 1) == 0) chains.push_back({bucket, *first});
   }
+  forEachAhead(
+      chains, [&](const Chain& chain) { walk.memory.prefetch(chain.first); },
+      [&](const Chain& chain) {
+        forEachChainNode(walk, table + chain.bucket * stride, chain.first, chain.bucket, visit);
+      });
 }
 
 }  // namespace xfilter

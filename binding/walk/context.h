@@ -52,14 +52,22 @@ struct WalkContext {
   /// 0 if it cannot be read.
   uint32_t namespaceNumber(VirtualAddress ns, const std::optional<Field>& inum) {
     if (!ns || !inum) return 0;
+    if (ns == lastNamespace.address) return lastNamespace.number;
     const auto [number, isNew] = namespaceNumbers.insert(ns, 0);
     if (isNew) {
       GuestObject object(memory, ns);
       *number = object.integer32(*inum);
       if (!object.ok()) ++quality.badPointers;
     }
+    lastNamespace = {ns, *number};
     return *number;
   }
+
+  // Nearly all that is asked for in a row is the same.
+  struct {
+    VirtualAddress address;
+    uint32_t number = 0;
+  } lastNamespace{};
 };
 
 /// Visits each node of a circular doubly linked list (struct list_head) but its head. Each link must be
@@ -72,6 +80,7 @@ void forEachListNode(WalkContext& walk, VirtualAddress head, Visit visit) {
   const auto& member = walk.layout().list_head;
   const auto follow = [&](const Field& forward, const Field& backward, VirtualAddress stop) {
     auto node = walk.memory.readPointer(head + forward.offset);
+    if (!node) ++walk.quality.badPointers;
     VirtualAddress previous = head;
     while (node && *node != head && *node != stop && walk.budget.spend()) {
       GuestObject links(walk.memory, *node);

@@ -19,7 +19,9 @@ struct HeldSockets {
   std::vector<VirtualAddress> rings;
 };
 
-/// Walks each fd table once, follows its open files to sockets, and says who holds which.
-HeldSockets walkFiles(WalkContext& walk, std::vector<TableHolder> tables);
+/// Walks each fd table once, follows its open files to sockets, and says who holds which. Level by level: all
+/// tables, then all files, then all sockets, so that the memory for the next ones is asked for while one is
+/// read.
+HeldSockets walkFiles(WalkContext& walk, const std::vector<TableHolder>& tables);
 
 }  // namespace xfilter

@@ -1,6 +1,5 @@
 #include "walk/socket_tables.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "walk/chains.h"
@@ -17,8 +16,9 @@ using Visit = std::function<void(VirtualAddress)>;
 std::vector<VirtualAddress> tablesOf(WalkContext& walk, std::span<const VirtualAddress> namespaces,
                                      const std::optional<Field>& inNet, const Symbols::Address& global) {
   std::vector<VirtualAddress> tables;
-  const auto add = [&tables](VirtualAddress table) {
-    if (table && std::find(tables.begin(), tables.end(), table) == tables.end()) tables.push_back(table);
+  AddressIndex known;
+  const auto add = [&](VirtualAddress table) {
+    if (table && known.insert(table, 0).second) tables.push_back(table);
   };
   if (inNet) {
     for (const VirtualAddress net : namespaces) {

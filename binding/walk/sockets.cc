@@ -25,6 +25,7 @@ constexpr uint32_t kIpprotoUdp = 17;
 constexpr uint32_t kIpprotoDccp = 33;
 constexpr uint32_t kIpprotoIcmpv6 = 58;
 constexpr uint32_t kIpprotoSctp = 132;
+constexpr uint32_t kIpprotoSmc = 256;  // AF_SMC by another name, since 6.11
 constexpr uint32_t kIpprotoUdplite = 136;
 constexpr uint32_t kIpprotoMptcp = 262;
 constexpr uint8_t kTcpEstablished = 1;
@@ -46,6 +47,8 @@ constexpr std::array kOthers = {
     OtherEntry{kAfVsock, 0, OtherKind::kVsock},
     OtherEntry{kAfXdp, 0, OtherKind::kXdp},
     OtherEntry{kAfSmc, 0, OtherKind::kSmc},
+    OtherEntry{kAfInet, kIpprotoSmc, OtherKind::kSmc},
+    OtherEntry{kAfInet6, kIpprotoSmc, OtherKind::kSmc},
     OtherEntry{kAfInet, kIpprotoSctp, OtherKind::kSctp},
     OtherEntry{kAfInet6, kIpprotoSctp, OtherKind::kSctp},
     OtherEntry{kAfInet, kIpprotoDccp, OtherKind::kDccp},
@@ -179,8 +182,6 @@ void readFull(WalkContext& walk, GuestObject& sock, Socket& socket) {
   readCommon(walk, sock, socket);
   if (socket.protocol == Protocol::kRaw) socket.remotePort = 0;
   socket.inode = readInode(walk, sock.pointer(member.socket));
-  const auto& isMptcp = walk.layout().unheld.is_mptcp;
-  if (socket.protocol == Protocol::kTcp && isMptcp) socket.mptcp = sock.integer(*isMptcp) != 0;
 }
 
 bool writesOwnHeader(const Layout& layout, GuestObject& sock) {
@@ -225,6 +226,28 @@ std::optional<SockKind> readSock(WalkContext& walk, VirtualAddress address, Sock
   return kind;
 }
 
+Lines sockLines(const Layout& layout) {
+  const auto& member = layout.sock;
+  Lines lines;
+  for (const Field* field :
+       {&member.family, &member.state, &member.daddr, &member.rcv_saddr, &member.num, &member.type,
+        &member.protocol, &member.socket, &layout.inet_sock.sport, &layout.inet_sock.dport}) {
+    lines.add(*field);
+  }
+  for (const auto* field :
+       {&member.bound_dev_if, &member.net, &member.v6_daddr, &member.v6_rcv_saddr, &member.uid}) {
+    lines.add(*field);
+  }
+  return lines;
+}
+
+bool isMptcpSubflow(WalkContext& walk, VirtualAddress sock) {
+  const auto& member = walk.layout().unheld.is_mptcp;
+  if (!member) return false;
+  GuestObject tcp(walk.memory, sock);
+  return tcp.integer(*member) != 0;
+}
+
 OtherSocket readOtherSock(WalkContext& walk, VirtualAddress address, OtherKind kind) {
   const auto& member = walk.layout().sock;
   GuestObject sock(walk.memory, address);
@@ -249,7 +272,7 @@ void forEachSubflow(WalkContext& walk, VirtualAddress mptcpSock,
   }
   if (first) visit(first);
   size_t count = 0;
-  forEachListNode(walk, mptcpSock + mptcp->conn_list.offset, [&](VirtualAddress node) {
+  const auto visitNode = [&](VirtualAddress node) {
     if (++count > kMaxSubflows) {
       ++walk.quality.limited;
       return;
@@ -261,7 +284,10 @@ void forEachSubflow(WalkContext& walk, VirtualAddress mptcpSock,
     } else if (subflow && subflow != first) {
       visit(subflow);
     }
-  });
+  };
+  forEachListNode(walk, mptcpSock + mptcp->conn_list.offset, visitNode);
+  // Those that joined while the socket was in use wait here for their place in the other list.
+  if (mptcp->join_list) forEachListNode(walk, mptcpSock + mptcp->join_list->offset, visitNode);
 }
 
 }  // namespace xfilter

@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 
+#include "walk/ahead.h"
 #include "walk/context.h"
 #include "walk/socket.h"
 
@@ -24,6 +25,12 @@ struct SockKind {
 /// `socket` is filled where the kind is a flow, and its unownedReason where its own state is one. Empty, and
 /// counted, where memory is missing.
 std::optional<SockKind> readSock(WalkContext& walk, VirtualAddress sock, Socket& socket);
+
+/// The cache lines of a full sock that `readSock` reads.
+Lines sockLines(const Layout& layout);
+
+/// Whether a TCP sock is a subflow of an MPTCP socket.
+bool isMptcpSubflow(WalkContext& walk, VirtualAddress sock);
 
 /// The row of a sock that is an other socket.
 OtherSocket readOtherSock(WalkContext& walk, VirtualAddress sock, OtherKind kind);

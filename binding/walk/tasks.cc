@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "walk/ahead.h"
 #include "walk/cgroups.h"
 #include "walk/pid_table.h"
 
@@ -42,7 +43,14 @@ class TaskReader {
 
   Tasks take() {
     const VirtualAddress head = *walk_.kernel.symbols.init_task + member_.tasks.offset;
-    forEachListNode(walk_, head, [this](VirtualAddress node) { addProcess(node - member_.tasks.offset); });
+    std::vector<VirtualAddress> leaders;
+    forEachListNode(walk_, head, [&](VirtualAddress node) {
+      if (leaders.size() < maxProcesses_) leaders.push_back(node - member_.tasks.offset);
+    });
+    const Lines lines = taskLines();
+    forEachAhead(
+        leaders, [&](VirtualAddress task) { lines.prefetch(walk_.memory, task); },
+        [&](VirtualAddress task) { addProcess(task); });
     if (layout_.pidTable && walk_.kernel.symbols.init_pid_ns) crossCheck();
     tasks_.cgroups = cgroups_.takePaths();
     return std::move(tasks_);
@@ -94,8 +102,35 @@ class TaskReader {
     return true;
   }
 
+  Lines taskLines() const {
+    Lines lines;
+    for (const Field* field :
+         {&member_.tgid, &member_.flags, &member_.exit_state, &member_.comm, &member_.real_parent,
+          &member_.real_cred, &member_.signal, &member_.files, &member_.state}) {
+      lines.add(*field);
+    }
+    for (const auto* field : {&member_.loginuid, &member_.sessionid, &member_.nsproxy, &member_.thread_pid,
+                              &member_.on_cpu, &member_.cpu, &member_.startTime, &layout_.ioUring.io_uring}) {
+      lines.add(*field);
+    }
+    if (layout_.cgroup) lines.add(layout_.cgroup->cgroups);
+    return lines;
+  }
+
+  // All that a task leads to at once, before any of it is read.
+  void prefetchRelated(GuestObject& task) {
+    walk_.memory.prefetch(task.pointer(member_.real_cred));
+    walk_.memory.prefetch(task.pointer(member_.real_parent) + member_.tgid.offset);
+    const VirtualAddress signal = task.pointer(member_.signal);
+    walk_.memory.prefetch(signal + layout_.signal_struct.thread_head.offset);
+    if (layout_.signal_struct.pids) walk_.memory.prefetch(signal + layout_.signal_struct.pids->offset);
+    if (member_.thread_pid) walk_.memory.prefetch(task.pointer(*member_.thread_pid));
+    if (member_.nsproxy) walk_.memory.prefetch(task.pointer(*member_.nsproxy));
+  }
+
   void readProcess(VirtualAddress address) {
     GuestObject task(walk_.memory, address);
+    prefetchRelated(task);
     Process process{.task = address};
     process.pid = task.integer32(member_.tgid);
     process.state = stateLetter(task.integer32(member_.state), task.integer32(member_.exit_state));

@@ -1,14 +1,15 @@
 #include "walk/unowned.h"
 
+#include "walk/sockets.h"
+
 namespace xfilter {
 
 // A TCP subflow is held through its MPTCP socket: struct mptcp_subflow_context hangs on the subflow as its
 // upper layer protocol and knows it.
 VirtualAddress Unowned::holderOf(VirtualAddress sock) {
   const auto& member = walk_.layout().unheld;
-  if (!member.is_mptcp || !member.ulp_data || !member.conn) return sock;
+  if (!member.ulp_data || !member.conn || !isMptcpSubflow(walk_, sock)) return sock;
   GuestObject tcp(walk_.memory, sock);
-  if (tcp.integer(*member.is_mptcp) == 0) return sock;
   GuestObject subflow(walk_.memory, tcp.pointer(*member.ulp_data));
   const VirtualAddress mptcp = subflow.pointer(*member.conn);
   return subflow.ok() && mptcp ? mptcp : sock;

@@ -13,7 +13,7 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
   WalkContext context{kernel, KernelMemory(kernel.space), Budget(stop, options.budget)};
 
   Tasks tasks = walkTasks(context);
-  HeldSockets held = walkFiles(context, std::move(tasks.tables));
+  HeldSockets held = walkFiles(context, tasks.tables);
   held.rings.insert(held.rings.end(), tasks.rings.begin(), tasks.rings.end());
   addUnheldSockets(context, held);
   context.quality.sockets = static_cast<uint32_t>(held.sockets.size());

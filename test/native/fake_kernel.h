@@ -270,7 +270,7 @@ class FakeKernel {
     l.sock.socket = field(kSkSocket, 8);
     l.sock.uid = field(kSkUid, 4);
     l.inet_sock = {field(kSkSport, 2), field(kSkDport, 2)};
-    l.mptcp = Layout::Mptcp{field(kConnList, 16), field(kFirst, 8), field(0, 16), field(16, 8)};
+    l.mptcp = Layout::Mptcp{field(kConnList, 16), field(kFirst, 8), {}, field(0, 16), field(16, 8)};
     return l;
   }
 

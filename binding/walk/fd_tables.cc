@@ -1,0 +1,148 @@
+#include "walk/fd_tables.h"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+#include "walk/ahead.h"
+
+namespace xfilter {
+namespace {
+
+constexpr uint32_t kBitsPerWord = 64;
+constexpr uint64_t kPointer = sizeof(uint64_t);
+
+/// A table on the way from its files_struct to its slots.
+struct Draft {
+  VirtualAddress files{}, fdtable{}, slots{}, bits{};
+  uint64_t size = 0;  // max_fds
+};
+
+class FdTableReader {
+ public:
+  explicit FdTableReader(WalkContext& walk)
+      : walk_(walk), layout_(walk.layout()), left_(walk.roomFor(kPointer)) {}
+
+  FdTables take(std::span<const TableHolder> holders) {
+    groupByTable(holders);
+    readHeaders();
+    for (const uint32_t table : smallestFirst()) {
+      found_.tables[table].firstDescriptor = found_.descriptors.size();
+      if (!readDescriptors(drafts_[table])) found_.descriptors.resize(found_.tables[table].firstDescriptor);
+      found_.tables[table].lastDescriptor = found_.descriptors.size();
+    }
+    return std::move(found_);
+  }
+
+ private:
+  void groupByTable(std::span<const TableHolder> holders) {
+    AddressIndex known;
+    std::vector<uint32_t> tableOf;
+    tableOf.reserve(holders.size());
+    for (const TableHolder& holder : holders) {
+      const auto [table, isNew] = known.insert(holder.files, static_cast<uint32_t>(drafts_.size()));
+      if (isNew) drafts_.push_back({.files = holder.files});
+      tableOf.push_back(*table);
+    }
+    // Each table's holders become a run: counted, then put where the counts say.
+    found_.tables.resize(drafts_.size());
+    for (const uint32_t table : tableOf) ++found_.tables[table].lastHolder;
+    size_t end = 0;
+    for (FdTables::Table& table : found_.tables) {
+      table.firstHolder = end;
+      end += table.lastHolder;
+      table.lastHolder = table.firstHolder;
+    }
+    found_.holders.resize(holders.size());
+    for (size_t i = 0; i < holders.size(); ++i) {
+      found_.holders[found_.tables[tableOf[i]].lastHolder++] = holders[i].process;
+    }
+  }
+
+  // files_struct → fdtable: `fd` points to max_fds file pointers, `open_fds` to as many bits.
+  void readHeaders() {
+    KernelMemory& memory = walk_.memory;
+    const uint32_t fdt = layout_.files_struct.fdt.offset;
+    forEachAhead(
+        drafts_, [&](const Draft& draft) { memory.prefetch(draft.files + fdt); },
+        [&](Draft& draft) {
+          draft.fdtable = memory.readPointer(draft.files + fdt).value_or(VirtualAddress{});
+        });
+    forEachAhead(
+        drafts_, [&](const Draft& draft) { memory.prefetch(draft.fdtable); },
+        [&](Draft& draft) {
+          GuestObject table(memory, draft.fdtable);
+          draft.size = table.integer32(layout_.fdtable.max_fds);
+          draft.slots = table.pointer(layout_.fdtable.fd);
+          draft.bits = table.pointer(layout_.fdtable.open_fds);
+          if (table.ok()) {
+            ++walk_.quality.fdTables;
+          } else {
+            ++walk_.quality.badPointers;
+            draft.size = 0;
+          }
+        });
+  }
+
+  // So that a table that claims more than it can have costs itself, not those that are read after it.
+  std::vector<uint32_t> smallestFirst() const {
+    std::vector<uint32_t> order(drafts_.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [this](uint32_t a, uint32_t b) { return drafts_[a].size < drafts_[b].size; });
+    return order;
+  }
+
+  // False, and counted, if the table is not what it claims to be.
+  bool readDescriptors(const Draft& draft) {
+    // Each descriptor has a pointer in the guest's memory: there cannot be more of them than that has room
+    // for.
+    if (draft.size > left_) {
+      ++walk_.quality.limited;
+      return false;
+    }
+    left_ -= draft.size;
+    for (uint64_t first = 0; first < draft.size; first += kBitsPerWord) {
+      if (!walk_.budget.spend()) return false;
+      const auto word = walk_.memory.read<uint64_t>(draft.bits + first / 8);
+      if (!word) {
+        ++walk_.quality.badPointers;
+        return false;
+      }
+      const uint64_t left = draft.size - first;
+      const uint64_t open = left < kBitsPerWord ? *word & ((uint64_t{1} << left) - 1) : *word;
+      if (open != 0) readWord(draft.slots + first * kPointer, static_cast<uint32_t>(first), open);
+    }
+    return true;
+  }
+
+  // A bit may be set with no file behind it: a task inside accept() or open() has reserved it.
+  void readWord(VirtualAddress slots, uint32_t firstFd, uint64_t open) {
+    GuestObject pointers(walk_.memory, slots);
+    for (; open != 0; open &= open - 1) {
+      const auto bit = static_cast<uint32_t>(std::countr_zero(open));
+      const VirtualAddress file{pointers.integer(bit * kPointer, kPointer)};
+      if (!file) continue;
+      ++walk_.quality.files;
+      const auto [index, isNew] = knownFiles_.insert(file, static_cast<uint32_t>(found_.files.size()));
+      if (isNew) found_.files.push_back(file);
+      found_.descriptors.push_back({firstFd + bit, *index});
+    }
+    if (!pointers.ok()) ++walk_.quality.badPointers;
+  }
+
+  WalkContext& walk_;
+  const Layout& layout_;
+  uint64_t left_;  // descriptors
+  std::vector<Draft> drafts_;
+  AddressIndex knownFiles_;
+  FdTables found_;
+};
+
+}  // namespace
+
+FdTables readFdTables(WalkContext& walk, std::span<const TableHolder> holders) {
+  return FdTableReader(walk).take(holders);
+}
+
+}  // namespace xfilter
