@@ -26,11 +26,19 @@ class FdTableReader {
   FdTables take(std::span<const TableHolder> holders) {
     groupByTable(holders);
     readHeaders();
-    for (const uint32_t table : smallestFirst()) {
-      found_.tables[table].firstDescriptor = found_.descriptors.size();
-      if (!readDescriptors(drafts_[table])) found_.descriptors.resize(found_.tables[table].firstDescriptor);
-      found_.tables[table].lastDescriptor = found_.descriptors.size();
-    }
+    const auto order = smallestFirst();
+    forEachAhead(
+        order,
+        [this](uint32_t table) {
+          walk_.memory.prefetch(drafts_[table].bits);
+          walk_.memory.prefetch(drafts_[table].slots);
+        },
+        [this](uint32_t table) {
+          const size_t first = found_.descriptors.size();
+          if (!readDescriptors(drafts_[table])) found_.descriptors.resize(first);
+          found_.tables[table].firstDescriptor = first;
+          found_.tables[table].lastDescriptor = found_.descriptors.size();
+        });
     return std::move(found_);
   }
 

@@ -54,6 +54,13 @@ class TcpTableWalk {
     walkListeners(info);
     forEachTableNode(walk_, bhash + member_.bind_chain.offset, bhashSize, member_.bind_bucket,
                      [this](VirtualAddress node) { walkBucket(node - member_.bind_node.offset); });
+    forEachAhead(
+        owners_, [this](const Owners& owners) { walk_.memory.prefetch(owners.first); },
+        [this](const Owners& owners) {
+          forEachChainNode(walk_, owners.head, owners.first, 0,
+                           [this](VirtualAddress node) { visit_(node - tables_.bind_node.offset); });
+        });
+    owners_.clear();
   }
 
  private:
@@ -83,22 +90,30 @@ class TcpTableWalk {
   }
 
   void walkOwners(VirtualAddress head) {
-    walkChain(head, [this](VirtualAddress node) { visit_(node - tables_.bind_node.offset); });
+    if (const auto first = readHead(head); first) owners_.push_back({head, first});
   }
 
   template <class VisitNode>
   void walkChain(VirtualAddress head, VisitNode visitNode) {
-    if (const auto first = walk_.memory.readPointer(head)) {
-      forEachChainNode(walk_, head, *first, 0, visitNode);
-    } else {
-      ++walk_.quality.badPointers;
-    }
+    forEachChainNode(walk_, head, readHead(head), 0, visitNode);
   }
+
+  VirtualAddress readHead(VirtualAddress head) {
+    const auto first = walk_.memory.readPointer(head);
+    if (!first) ++walk_.quality.badPointers;
+    return first.value_or(VirtualAddress{});
+  }
+
+  /// The chain of the socks that are bound to a port.
+  struct Owners {
+    VirtualAddress head, first;
+  };
 
   WalkContext& walk_;
   const Layout::SocketTables& tables_;
   const Layout::TcpTables& member_;
   const Visit& visit_;
+  std::vector<Owners> owners_;
 };
 
 void walkUdp(WalkContext& walk, VirtualAddress address, const Visit& visit) {
