@@ -17,7 +17,7 @@ export interface Invocation extends Context {
   readonly guest: Guest;
   readonly json: boolean;
   /** Takes a snapshot. After the command's output is written, what the snapshot may lack is warned of. */
-  snapshot(): Promise<Snapshot>;
+  snapshot(options?: { details: boolean }): Promise<Snapshot>;
 }
 
 const TARGET_HELP = "path of a memory image, or vmcore:PATH (./ in front of a path that looks like a URI)";
@@ -38,8 +38,8 @@ export function guestCommand(
       const types = typesBtf === undefined ? undefined : { btf: typesBtf };
       const guest = await introspect(target, { signal: context.signal, types });
       let incomplete: string | undefined;
-      const snapshot = async () => {
-        const taken = await guest.snapshot({ signal: context.signal });
+      const snapshot = async (options = { details: false }) => {
+        const taken = await guest.snapshot({ ...options, signal: context.signal });
         incomplete = incompleteness(taken.quality);
         return taken;
       };

@@ -15,13 +15,38 @@ const COLUMNS: readonly Column[] = [
   { title: "COMMAND", flexible: true },
 ];
 
+const DETAILS: readonly Column[] = [
+  { title: "EXE", flexible: true },
+  { title: "ARGS", flexible: true },
+  { title: "CGROUP", flexible: true },
+];
+
 export function psCommand(context: Context): Command {
-  return guestCommand("ps", "list the guest's processes", context, async ({ output, snapshot, json }) => {
-    const { processes } = await snapshot();
+  const command = guestCommand("ps", "list the guest's processes", context, async (invocation) => {
+    const { output, snapshot, json, warn } = invocation;
+    const { details = false } = command.opts<{ details?: boolean }>();
+    const { processes, discrepancies } = await snapshot({ details });
     const sorted = processes.toArray().sort((a, b) => a.pid - b.pid);
     if (json) await output.json(sorted);
+    else if (details)
+      await output.table(
+        [...COLUMNS, ...DETAILS],
+        sorted.map((p) => [...cells(p), ...detailCells(p)]),
+      );
     else await output.table(COLUMNS, sorted.map(cells));
+    for (const { kind, process } of discrepancies) {
+      const list = kind === "not-in-task-list" ? "the list of tasks" : "the pid table";
+      warn(
+        `process ${process.pid} (${escapeText(process.comm)}) is not in ${list}: somebody hides it, or the memory is torn`,
+      );
+    }
   });
+  return command.option("--details", "also read each process's program, arguments and cgroup");
+}
+
+function detailCells({ exe, args, argsAbsent, cgroup }: Process): string[] {
+  const shown = args?.map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : JSON.stringify(arg))).join(" ");
+  return [exe ?? "-", shown ?? (argsAbsent ? "(absent)" : "-"), cgroup ?? "-"].map(escapeText);
 }
 
 function cells({ pid, ppid, uid, euid, state, threads, startTime, comm, kernelThread }: Process): string[] {
