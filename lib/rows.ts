@@ -35,7 +35,9 @@ export class LazyRows<T> implements Rows<T> {
   }
 
   toArray(): T[] {
-    return [...this];
+    const rows: T[] = [];
+    for (let row = 0; row < this.length; row++) rows.push(this.row(row));
+    return rows;
   }
 
   toJSON(): T[] {

@@ -3,7 +3,7 @@ import type { NativeOwners, NativeSnapshot } from "./native.ts";
 import { type OtherSocket, type OtherSocketJson, OtherSocketRow } from "./other-socket.ts";
 import { type Process, type ProcessJson, ProcessRow } from "./process.ts";
 import { LazyRows, type Rows } from "./rows.ts";
-import { type Socket, type SocketJson, SocketRow, toOwner } from "./socket.ts";
+import { type Owner, type Socket, type SocketJson, SocketRow, toOwner } from "./socket.ts";
 import { StringTable } from "./strings.ts";
 
 /** What one walk over a guest saw. Stays usable when the guest is closed. */
@@ -70,11 +70,13 @@ export class WalkedSnapshot implements Snapshot {
 
   constructor(native: NativeSnapshot) {
     const strings = new StringTable(native.strings);
-    const ownersIn = (columns: NativeOwners) => (from: number, to: number) =>
-      Array.from({ length: to - from }, (_, i) => {
-        const process = this.processes.row(columns.process[from + i]!);
-        return toOwner(process, columns.fd[from + i]!);
-      }).sort((a, b) => a.pid - b.pid || a.fd - b.fd);
+    const ownersIn = (columns: NativeOwners) => (from: number, to: number) => {
+      const owners: Owner[] = [];
+      for (let row = from; row < to; row++) {
+        owners.push(toOwner(this.processes.row(columns.process[row]!), columns.fd[row]!));
+      }
+      return owners.length > 1 ? owners.sort((a, b) => a.pid - b.pid || a.fd - b.fd) : owners;
+    };
     const tables = { sockets: native.sockets, owners: ownersIn(native.owners) };
     const otherTables = { otherSockets: native.otherSockets, owners: ownersIn(native.otherOwners) };
     this.#native = native;
