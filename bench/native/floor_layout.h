@@ -1,0 +1,11 @@
+#pragma once
+
+#include "kernel/kernel.h"
+
+namespace xfilter {
+
+/// Prints the C header that bench/floor/floor.c is compiled with: where this guest's kernel has what the
+/// floor follows, and what the floor must count.
+Result<void> printFloorLayout(const PhysicalMemory& memory, const Kernel& kernel);
+
+}  // namespace xfilter
