@@ -6,20 +6,49 @@ export interface Measurement {
   readonly median: number;
   readonly min: number;
   readonly max: number;
+  /** Quartiles: half of the runs lie between them. */
+  readonly lower: number;
+  readonly upper: number;
 }
 
-/** Runs `once`, which returns its own milliseconds, until there are `runs` of them after a few to warm up. */
-export async function measure(
-  image: string,
-  what: string,
-  runs: number,
-  once: () => Promise<number> | number,
-): Promise<Measurement> {
-  for (let i = 0; i < Math.min(3, runs); i++) await once();
-  const times: number[] = [];
-  for (let i = 0; i < runs; i++) times.push(await once());
-  times.sort((a, b) => a - b);
-  return { image, what, runs, median: times[Math.floor(runs / 2)]!, min: times[0]!, max: times[runs - 1]! };
+/** A thing to measure: `once` returns its own milliseconds and runs in every `every`-th round. */
+export interface Layer {
+  readonly what: string;
+  readonly every: number;
+  once(): Promise<number>;
+}
+
+/** The milliseconds of each run, by what ran. */
+export type Times = Map<string, number[]>;
+
+const WARM_UP_ROUNDS = 3;
+
+/**
+ * Runs layers round by round, one after the other: what disturbs the machine for a while disturbs all of them, not the one
+ * whose turn it was. The first rounds only warm up, and run every layer.
+ */
+export async function measureInterleaved(layers: readonly Layer[], rounds: number): Promise<Times> {
+  const times: Times = new Map(layers.map(({ what }) => [what, []]));
+  for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
+    for (const { what, every, once } of layers) {
+      if (round >= 0 && round % every !== 0) continue;
+      const time = await once();
+      if (round >= 0) times.get(what)!.push(time);
+    }
+  }
+  return times;
+}
+
+/** Adds to `all` what another turn measured. */
+export function addTimes(all: Times, turn: Times): void {
+  for (const [what, times] of turn) all.set(what, [...(all.get(what) ?? []), ...times]);
+}
+
+export function summarize(image: string, what: string, times: readonly number[]): Measurement {
+  const sorted = [...times].sort((a, b) => a - b);
+  const runs = sorted.length;
+  const at = (part: number) => sorted[Math.min(runs - 1, Math.floor(runs * part))] ?? Number.NaN;
+  return { image, what, runs, median: at(0.5), min: at(0), max: at(1), lower: at(0.25), upper: at(0.75) };
 }
 
 /** Milliseconds of `work`. */

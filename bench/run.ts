@@ -1,64 +1,71 @@
-// The benchmark: `npm run bench [-- --json]`. It measures and asserts nothing: figures depend on the machine.
-// Images: every one that `npm run fixtures` has built, else the one that comes with the repository.
+// The benchmark: `npm run bench`, described in docs/performance.md. It measures and asserts nothing: figures depend on the
+// machine.
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { introspect } from "../lib/index.ts";
-import { presentFixtures } from "../vmcore-fixtures/cache.ts";
-import { unpack } from "../vmcore-fixtures/unpack.ts";
-import { type Measurement, measure, timed } from "./measure.ts";
+import { type BenchImage, chooseImages } from "./images.ts";
+import { libraryLayers } from "./library.ts";
+import { addTimes, type Measurement, measureInterleaved, summarize, type Times } from "./measure.ts";
+import { buildFloor, buildNative, floorTimes, nativeTimes } from "./native.ts";
+import { conditions, markdown, type Soak, soakSentence, svg, table } from "./report.ts";
 
-const ATTACH_RUNS = 15;
-const WALK_RUNS = 500;
+// Library, core and floor take turns.
+const TURNS = 4;
+const RUNS_A_TURN = 50;
 
-const { values: options } = parseArgs({ options: { json: { type: "boolean", default: false } } });
+const { values: options } = parseArgs({
+  options: {
+    image: { type: "string", multiple: true, default: [] },
+    json: { type: "boolean", default: false },
+    markdown: { type: "string" },
+    svg: { type: "string" },
+    soak: { type: "boolean", default: false },
+  },
+});
 
-async function images(): Promise<{ name: string; path: string }[]> {
-  const built = presentFixtures().flatMap(({ name, elf, raw }) => [
-    ...(elf ? [{ name: `${name} elf`, path: elf }] : []),
-    ...(raw ? [{ name: `${name} raw`, path: raw }] : []),
-  ]);
-  if (built.length > 0) return built;
-  console.error("No built images (npm run fixtures): measuring the committed one.");
-  return [{ name: "committed elf", path: (await unpack()).image }];
-}
-
-async function measureImage(name: string, vmcore: string): Promise<Measurement[]> {
-  const guest = await introspect({ vmcore });
+async function measureImage({ name, path }: BenchImage): Promise<Measurement[]> {
+  const guest = await introspect({ vmcore: path });
+  const floor = buildFloor(path);
+  const all: Times = new Map();
   try {
-    const found = guest.kernel.steps.find(({ name }) => name === "kernel")?.how.includes("note") ? "note" : "scan";
-    const attach = () => timed(async () => (await introspect({ vmcore })).close());
-    let snapshot = await guest.snapshot();
-    const { processes, sockets } = snapshot.quality;
-    const size = `${processes} processes, ${sockets} sockets`;
-    return [
-      await measure(name, `attach, kernel found by ${found}`, ATTACH_RUNS, attach),
-      await measure(name, `walk, native (${size})`, WALK_RUNS, async () => {
-        snapshot = await guest.snapshot();
-        return snapshot.quality.elapsedNs / 1e6;
-      }),
-      await measure(name, "snapshot, as JavaScript waits for it", WALK_RUNS, () => timed(() => guest.snapshot())),
-      await measure(name, "iterate all sockets with owners", WALK_RUNS / 5, async () => {
-        const fresh = await guest.snapshot();
-        return timed(() => fresh.sockets.toArray().map((socket) => socket.toJSON()));
-      }),
-    ];
+    for (let turn = 0; turn < TURNS; turn++) {
+      addTimes(all, nativeTimes(path, RUNS_A_TURN));
+      if (floor) addTimes(all, floorTimes(floor, path, RUNS_A_TURN));
+      addTimes(all, await measureInterleaved(libraryLayers(path, guest), RUNS_A_TURN));
+    }
+    const { processes, sockets } = (await guest.snapshot()).quality;
+    const title = `${name} (${processes} processes, ${sockets} sockets)`;
+    return [...all].map(([what, times]) => summarize(title, what, times));
   } finally {
     await guest.close();
   }
 }
 
-const measurements: Measurement[] = [];
-for (const { name, path } of await images()) {
-  if (!options.json) console.error(`measuring ${name} …`);
-  measurements.push(...(await measureImage(name, path)));
+function soak({ name, path }: BenchImage): Soak {
+  const script = join(import.meta.dirname, "soak.ts");
+  const child = spawnSync(process.execPath, ["--import", "tsx", script, path], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  if (child.status !== 0) throw new Error(`the soak of ${name} ended with ${child.signal ?? child.status}`);
+  return { image: name, ...(JSON.parse(child.stdout) as Omit<Soak, "image">) };
 }
+
+buildNative();
+const before = conditions();
+const measurements: Measurement[] = [];
+const soaks: Soak[] = [];
+for (const image of await chooseImages(options.image)) {
+  console.error(`measuring ${image.name} …`);
+  measurements.push(...(await measureImage(image)));
+  if (options.soak) soaks.push(soak(image));
+}
+if (options.markdown) writeFileSync(options.markdown, markdown(measurements, soaks, before));
+if (options.svg) writeFileSync(options.svg, svg(measurements, before));
 if (options.json) {
-  for (const measurement of measurements) console.log(JSON.stringify(measurement));
+  for (const row of [...measurements, ...soaks]) console.log(JSON.stringify(row));
 } else {
-  const ms = (value: number) => value.toFixed(3).padStart(10);
-  console.log(
-    `${"image".padEnd(20)} ${"what".padEnd(52)} ${"median ms".padStart(10)} ${"min".padStart(10)} ${"max".padStart(10)}`,
-  );
-  for (const { image, what, median, min, max } of measurements) {
-    console.log(`${image.padEnd(20)} ${what.padEnd(52)} ${ms(median)} ${ms(min)} ${ms(max)}`);
-  }
+  console.log([before, table(measurements), ...soaks.map(soakSentence)].join("\n\n"));
 }
