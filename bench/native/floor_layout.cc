@@ -22,7 +22,7 @@ void printExpected(const Kernel& kernel) {
     const VirtualAddress files = task.pointer(kernel.layout.task_struct.files);
     if (files) tables.push_back({files, row});
   }
-  const HeldSockets held = walkFiles(context, std::move(tables));
+  const HeldSockets held = walkFiles(context, tables);
   uint64_t owners = 0;
   uint64_t ports = 0;
   for (const Owner& owner : held.owners) {

@@ -89,7 +89,7 @@ void walkOnce(const Kernel& kernel, Laps& laps, bool keep) {
   laps.begin(keep);
   Tasks tasks = walkTasks(context);
   laps.finish("walk: tasks");
-  HeldSockets held = walkFiles(context, std::move(tasks.tables));
+  HeldSockets held = walkFiles(context, tasks.tables);
   laps.finish("walk: files and their sockets");
   held.rings.insert(held.rings.end(), tasks.rings.begin(), tasks.rings.end());
   laps.restart();
