@@ -13,6 +13,8 @@ export interface Fixture {
   /** QEMU's ELF dump and the guest's RAM as it was; `null` where the recipe does not ask for it. */
   readonly elf: string | null;
   readonly raw: string | null;
+  /** The kernel's types, where they were taken out of the dumps. */
+  readonly btf: string | null;
   readonly truthPath: string;
   readonly guest: FixtureGuest;
   truth(): Truth;
@@ -48,11 +50,14 @@ function hash(parts: readonly (string | Buffer)[]): string {
 
 /** What an image depends on, apart from the kernel: the recipe, the guest's programs, and how it is booted. */
 export function sourcesHash(recipe: Recipe): string {
-  const builders = ["guest-programs.ts", "initramfs.ts", "kernel-tree.ts", "qemu.ts"].map((name) => join(here, name));
+  const builders = ["guest-programs.ts", "initramfs.ts", "kernel-tree.ts", "qemu.ts", "scrub.ts"].map((name) =>
+    join(here, name),
+  );
   const guest = readdirSync(guestSources)
     .sort()
     .map((name) => join(guestSources, name));
-  return hash([JSON.stringify(recipe), ...[...builders, ...guest].map((path) => readFileSync(path))]);
+  const { varies: _, ...settings } = recipe;
+  return hash([JSON.stringify(settings), ...[...builders, ...guest].map((path) => readFileSync(path))]);
 }
 
 export function fixtureKey(sources: string, packages: FixtureGuest["packages"]): string {
@@ -62,13 +67,15 @@ export function fixtureKey(sources: string, packages: FixtureGuest["packages"]):
 /** The image in a directory of the cache, or `null`: a directory is renamed into place only when it is complete. */
 export function openFixture(directory: string): Fixture | null {
   const path = (name: string) => join(directory, name);
+  const present = (name: string) => (existsSync(path(name)) ? path(name) : null);
   if (!existsSync(path("guest.json"))) return null;
   const guest = JSON.parse(readFileSync(path("guest.json"), "utf8")) as FixtureGuest;
   return {
     name: guest.name,
     directory,
-    elf: existsSync(path("memory.elf")) ? path("memory.elf") : null,
-    raw: existsSync(path("memory.raw")) ? path("memory.raw") : null,
+    elf: present("memory.elf"),
+    raw: present("memory.raw"),
+    btf: present("types.btf"),
     truthPath: path("truth.json"),
     guest,
     truth: () => JSON.parse(readFileSync(path("truth.json"), "utf8")) as Truth,

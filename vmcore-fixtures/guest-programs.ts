@@ -4,6 +4,7 @@ import { guestSources } from "./cache.ts";
 import { run } from "./command.ts";
 import { type InitramfsFile, initramfs } from "./initramfs.ts";
 import type { KernelModule } from "./kernel-tree.ts";
+import type { Recipe } from "./recipes.ts";
 
 const common = ["guest.c", "network.c", "sockets.c"];
 const actors = [
@@ -22,15 +23,24 @@ const actors = [
   "senders.c",
   "unheld.c",
 ];
-const programs: Record<string, string[]> = {
-  init: ["init.c", ...common],
-  workload: ["workload.c", ...actors, ...common],
-  record: ["record.c", "answers.c", "guest.c"],
-  idle: ["idle.c"],
-};
+const workloads: Record<Recipe["workload"], string> = { standard: "workload.c", big: "big.c" };
 
-/** Compiles the guest's programs and packs them with the modules; returns the path of the initramfs. */
-export async function packGuest(modules: readonly KernelModule[], directory: string): Promise<string> {
+/**
+ * Compiles the guest's programs and packs them with the modules; returns the path of the initramfs. With `next`, a kernel,
+ * the guest is to jump into that: it carries it, and the initramfs that it starts with.
+ */
+export async function packGuest(
+  modules: readonly KernelModule[],
+  workload: Recipe["workload"],
+  directory: string,
+  next: string | null = null,
+): Promise<string> {
+  const programs: Record<string, string[]> = {
+    init: ["init.c", ...common],
+    workload: [workloads[workload], ...actors, ...common],
+    record: ["record.c", "answers.c", "guest.c"],
+    idle: ["idle.c"],
+  };
   const files: InitramfsFile[] = [];
   await mkdir(directory, { recursive: true });
   for (const [name, sources] of Object.entries(programs)) {
@@ -42,6 +52,11 @@ export async function packGuest(modules: readonly KernelModule[], directory: str
   for (const { name, content } of modules) files.push({ path: `modules/${name}.ko`, content, mode: 0o644 });
   const list = modules.map(({ name }) => `/modules/${name}.ko\n`).join("");
   files.push({ path: "modules/list", content: Buffer.from(list), mode: 0o644 });
+  if (next) {
+    const inner = await readFile(await packGuest(modules, workload, join(directory, "next")));
+    files.push({ path: "next/kernel", content: await readFile(next), mode: 0o644 });
+    files.push({ path: "next/initramfs", content: inner, mode: 0o644 });
+  }
   const path = join(directory, "initramfs");
   await writeFile(path, initramfs(files));
   return path;

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDirectory, type Fixture, fixtureKey, openFixture, sourcesHash } from "./cache.ts";
@@ -8,6 +7,7 @@ import { packGuest } from "./guest-programs.ts";
 import { KernelTree } from "./kernel-tree.ts";
 import { bootAndFreeze } from "./qemu.ts";
 import { modulesOf, type Recipe } from "./recipes.ts";
+import { scrubBtf, scrubVmcoreinfo } from "./scrub.ts";
 import { parseTranscript, type Truth } from "./truth.ts";
 
 export interface BuildOptions {
@@ -48,7 +48,9 @@ export async function buildImage(recipe: Recipe, { force, signal, log }: BuildOp
     }
     signal.throwIfAborted();
     const tree = await KernelTree.open(join(work, "kernel"));
-    const initramfs = await packGuest(await tree.modules(modulesOf(recipe)), join(work, "guest"));
+    const modules = await tree.modules(modulesOf(recipe));
+    const next = recipe.after === "kexec" ? tree.kernel() : null;
+    const initramfs = await packGuest(modules, recipe.workload, join(work, "guest"), next);
     log(`${recipe.name}: booting`);
     const image = join(work, "image");
     const frozen = await bootAndFreeze({ recipe, kernel: tree.kernel(), initramfs, directory: image, signal });
@@ -57,8 +59,13 @@ export async function buildImage(recipe: Recipe, { force, signal, log }: BuildOp
     const truth = await deriveTruth(image);
     for (const dump of ["elf", "raw"] as const) {
       const path = join(image, `memory.${dump}`);
-      if (recipe.dumps.includes(dump)) await run("fallocate", ["--dig-holes", path]);
-      else if (existsSync(path)) await rm(path);
+      if (!recipe.dumps.includes(dump)) {
+        await rm(path, { force: true });
+        continue;
+      }
+      if (recipe.scrubbed.includes("vmcoreinfo")) scrubVmcoreinfo(path);
+      if (recipe.scrubbed.includes("btf")) await writeFile(join(image, "types.btf"), scrubBtf(path));
+      await run("fallocate", ["--dig-holes", path]);
     }
     const { name, memory, cpu, commandLine, vmcoreinfo } = recipe;
     const { bootSeconds, freezeMilliseconds } = frozen;

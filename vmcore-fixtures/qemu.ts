@@ -33,16 +33,19 @@ function firstConnection(server: Server, path: string): Promise<Socket> {
   });
 }
 
-/** The guest's word, up to the line `end`. */
+/** The guest's word, up to the line `end`. After a reset it speaks again. */
 function transcriptOf(socket: Socket): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     const end = Buffer.from("\nend\n");
-    socket.on("data", (bytes: Buffer) => {
+    const receive = (bytes: Buffer) => {
       chunks.push(bytes);
       const tail = Buffer.concat(chunks.slice(-2));
-      if (tail.subarray(-end.length).equals(end)) resolve(Buffer.concat(chunks));
-    });
+      if (!tail.subarray(-end.length).equals(end)) return;
+      socket.off("data", receive);
+      resolve(Buffer.concat(chunks));
+    };
+    socket.on("data", receive);
     socket.on("close", () => reject(new Error("QEMU ended before the guest had told its truth")));
   });
 }
@@ -50,7 +53,9 @@ function transcriptOf(socket: Socket): Promise<Buffer> {
 function argumentsFor({ recipe, kernel, initramfs, directory }: Boot, sockets: string): string[] {
   const commandLine = `console=ttyS0 panic=-1 ${recipe.commandLine}`.trim();
   return [
-    ..."-nodefaults -no-reboot -display none -accel tcg,thread=multi -smp 2 -nic none".split(" "),
+    ..."-nodefaults -display none -accel tcg,thread=multi -nic none".split(" "),
+    ...(recipe.after === "power-on" ? ["-no-reboot"] : []),
+    ...["-smp", String(recipe.cpus)],
     ...["-M", `${recipe.machine},memory-backend=memory`, "-cpu", recipe.cpu, "-m", recipe.memory],
     ...[
       "-object",
@@ -91,7 +96,7 @@ export async function bootAndFreeze(boot: Boot): Promise<Frozen> {
   const sockets = await mkdtemp(join(tmpdir(), "xfilter-fixture-"));
   const servers = [createServer(), createServer()] as const;
   const done = new AbortController();
-  const truth = firstConnection(servers[0], join(sockets, "truth")).then(transcriptOf);
+  const channel = firstConnection(servers[0], join(sockets, "truth"));
   const control = firstConnection(servers[1], join(sockets, "qmp")).then((socket) => new QmpConnection(socket));
   const started = performance.now();
   const child = spawn("qemu-system-x86_64", argumentsFor(boot, sockets), { stdio: ["ignore", "ignore", "pipe"] });
@@ -109,7 +114,12 @@ export async function bootAndFreeze(boot: Boot): Promise<Frozen> {
     const freeze = async (): Promise<Frozen> => {
       const qmp = await control;
       await qmp.execute("qmp_capabilities");
-      const transcript = await truth;
+      let transcript = await transcriptOf(await channel);
+      if (boot.recipe.after === "reset") {
+        const second = transcriptOf(await channel);
+        await qmp.execute("system_reset");
+        transcript = await second;
+      }
       const told = performance.now();
       await qmp.execute("stop");
       const stopped = performance.now();
@@ -127,7 +137,7 @@ export async function bootAndFreeze(boot: Boot): Promise<Frozen> {
     if (child.exitCode === null && child.signalCode === null && child.kill("SIGKILL")) await gone;
     for (const server of servers) server.close();
     for (const failure of failures) failure.catch(() => {});
-    truth.catch(() => {});
+    channel.catch(() => {});
     await rm(sockets, { recursive: true, force: true });
   }
 }

@@ -2,8 +2,11 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { introspect } from "../../lib/index.ts";
 import { type Fixture, presentFixtures } from "../../vmcore-fixtures/cache.ts";
 import { buildImage } from "../../vmcore-fixtures/image.ts";
-import { baseRecipeNames, recipes } from "../../vmcore-fixtures/recipes.ts";
+import { recipes } from "../../vmcore-fixtures/recipes.ts";
 import { compare } from "./compare.ts";
+import { selectedNames } from "./selection.ts";
+
+const selected = process.env.XFILTER_KERNELS?.split(",") ?? selectedNames([], new Date());
 
 const log = (line: string) => process.stderr.write(`${line}\n`);
 
@@ -13,14 +16,15 @@ async function presentOrBuilt(name: string): Promise<Fixture> {
   return presentFixtures([name])[0] ?? (await buildImage(recipe, { force: false, signal, log }));
 }
 
-describe.each(baseRecipeNames)("%s", (name) => {
+describe.each(selected)("%s", (name) => {
   let fixture: Fixture;
   beforeAll(async () => {
     fixture = await presentOrBuilt(name);
   });
 
   it.each(["elf", "raw"] as const)("reads what the guest says of itself (%s)", async (dump) => {
-    const guest = await introspect({ vmcore: fixture[dump]! });
+    const types = fixture.btf ? { types: { btf: fixture.btf } } : {};
+    const guest = await introspect({ vmcore: fixture[dump]! }, types);
     try {
       const snapshot = await guest.snapshot();
       const differences = compare(fixture.truth(), {

@@ -61,6 +61,7 @@ int socket_answers(FILE *out, int fd);
  * about to let go of is asked about everything while it can be; of the others a port of the home network is known.
  */
 #define UNHELD "/unheld"
+void declarations(void); /* before anything is declared */
 void unheld(const char *reason, int fd);
 void unheld_port(const char *reason, int protocol, int port);
 void unheld_uid(int port, uid_t uid);
