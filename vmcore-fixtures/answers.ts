@@ -1,6 +1,8 @@
 import { type Endpoint, sockaddrEndpoint } from "./endpoint.ts";
 import type { Protocol } from "./proc-net.ts";
 
+export type OtherKind = "packet" | "vsock" | "xdp" | "sctp" | "dccp" | "smc" | "raw-header";
+
 const MPTCP = 262;
 
 /** The answers of getsockopt and friends for one socket, with names and types. */
@@ -43,13 +45,14 @@ export class Answers {
   }
 
   /** A sender that no flow describes: see `OtherSocketTruth`. */
-  get otherKind(): "packet" | "vsock" | "sctp" | "raw-header" | null {
-    const domains: Record<number, "packet" | "vsock"> = { 17: "packet", 40: "vsock" };
+  get otherKind(): OtherKind | null {
+    const domains: Record<number, OtherKind> = { 17: "packet", 40: "vsock", 43: "smc", 44: "xdp" };
+    const protocols: Record<number, OtherKind> = { 33: "dccp", 132: "sctp", 256: "smc" };
     if (this.family === null) return domains[this.number("domain")] ?? null;
     // IPPROTO_RAW (255) implies it, unless it was taken back.
     const header = this.values.get("header") ?? (this.number("protocol") === 255 ? "1" : "0");
     if (this.number("type") === 3) return header === "1" ? "raw-header" : null;
-    return this.number("protocol") === 132 ? "sctp" : null;
+    return protocols[this.number("protocol")] ?? null;
   }
 
   /**

@@ -105,6 +105,6 @@ export const recipes: readonly Recipe[] = [...baseRecipes, small, ...variantReci
 
 /** Modules of the guest, where the kernel has not built them in: truth's way out, a device that swallows packets. */
 export function modulesOf(recipe: Recipe): string[] {
-  const sockets = ["fou", "vsock", "crc32c_generic", "sctp"];
+  const sockets = ["fou", "vsock", "crc32c_generic", "sctp", "dccp_ipv4", "smc"];
   return ["virtio_pci", "virtio_console", "dummy", ...sockets, ...(recipe.vmcoreinfo ? ["qemu_fw_cfg"] : [])];
 }

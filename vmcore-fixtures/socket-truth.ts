@@ -1,4 +1,4 @@
-import { Answers } from "./answers.ts";
+import { Answers, type OtherKind } from "./answers.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { type ListedRow, type ProcNetRow, type Protocol, procNetRows, stateName } from "./proc-net.ts";
 import type { Transcript } from "./transcript.ts";
@@ -39,8 +39,9 @@ export interface SocketTruth {
 
 /** A socket that sends what no flow describes: frames, or packets with a header of its own, or by other transports. */
 export interface OtherSocketTruth {
-  kind: "packet" | "vsock" | "sctp" | "raw-header";
+  kind: OtherKind;
   inode: number;
+  netns: number;
   owners: { pid: number; fd: number }[];
 }
 
@@ -196,7 +197,8 @@ export function socketTruths(transcript: Transcript): SocketTruth[] {
 export function otherSocketTruths(transcript: Transcript): OtherSocketTruth[] {
   const owned = ownersByInode(transcript);
   return [...transcript.answers].flatMap(([inode, values]) => {
-    const kind = new Answers(values).otherKind;
-    return kind ? [{ kind, inode, owners: owned.get(inode) ?? [] }] : [];
+    const answers = new Answers(values);
+    const kind = answers.otherKind;
+    return kind ? [{ kind, inode, netns: answers.number("netns"), owners: owned.get(inode) ?? [] }] : [];
   });
 }

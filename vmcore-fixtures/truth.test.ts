@@ -127,12 +127,16 @@ describe("of a socket that nobody holds", () => {
 });
 
 it("lists senders without flows with who holds them", () => {
-  const answers = ["inode=98 domain=17 type=3", "inode=97 domain=2 type=3 protocol=255 header=1", "inode=96 domain=16"];
+  const answers = [
+    "inode=98 domain=17 type=3 netns=3",
+    "inode=97 domain=2 type=3 protocol=255 header=1",
+    "inode=96 domain=16",
+  ];
   const links = [98, 97, 96].map((inode) => `link /proc/7/task/7/fd/${inode - 90} socket:[${inode}]\n`);
-  const raw = "uid=0 local=2:020000ff000000000000000000000000 remote=errno:107 netns=3 interface=0";
+  const raw = "netns=3 uid=0 local=2:020000ff000000000000000000000000 remote=errno:107 interface=0";
   const words = answers.map((answer) => `socket 7 4 ${answer} ${raw}\n`);
   expect(parseTranscript(Buffer.from(`${links.join("")}${words.join("")}end\n`)).otherSockets).toEqual([
-    { kind: "packet", inode: 98, owners: [{ pid: 7, fd: 8 }] },
-    { kind: "raw-header", inode: 97, owners: [{ pid: 7, fd: 7 }] },
+    { kind: "packet", inode: 98, netns: 3, owners: [{ pid: 7, fd: 8 }] },
+    { kind: "raw-header", inode: 97, netns: 3, owners: [{ pid: 7, fd: 7 }] },
   ]);
 });

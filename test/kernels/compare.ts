@@ -1,4 +1,4 @@
-import type { ProcessJson, SocketJson } from "../../lib/index.ts";
+import type { OtherSocketJson, ProcessJson, SocketJson } from "../../lib/index.ts";
 import type { ProcessTruth } from "../../vmcore-fixtures/process-truth.ts";
 import type { OtherSocketTruth, SocketTruth } from "../../vmcore-fixtures/socket-truth.ts";
 import type { Truth } from "../../vmcore-fixtures/truth.ts";
@@ -7,7 +7,7 @@ import type { Truth } from "../../vmcore-fixtures/truth.ts";
 export interface Reading {
   processes: readonly ProcessJson[];
   sockets: readonly SocketJson[];
-  otherSockets?: readonly OtherSocketTruth[];
+  otherSockets: readonly OtherSocketJson[];
 }
 
 type Values = Record<string, unknown>;
@@ -89,9 +89,12 @@ function takeMatch(truth: SocketTruth, candidates: SocketJson[]): SocketJson | u
   return candidates.splice(Math.max(exact, 0), 1)[0];
 }
 
-function otherSocketDifferences(truth: readonly OtherSocketTruth[], read: readonly OtherSocketTruth[]): string[] {
-  const lines = (sockets: readonly OtherSocketTruth[]) =>
-    sockets.map(({ kind, inode, owners }) => `${kind} socket ${inode} of ${JSON.stringify(sortedOwners(owners))}`);
+function otherSocketDifferences(truth: readonly OtherSocketTruth[], read: readonly OtherSocketJson[]): string[] {
+  const lines = (sockets: readonly (OtherSocketTruth | OtherSocketJson)[]) =>
+    sockets.map(
+      ({ kind, inode, netns, owners }) =>
+        `${kind} socket ${inode} in ${netns} of ${JSON.stringify(sortedOwners(owners))}`,
+    );
   const [expected, actual] = [lines(truth), lines(read)];
   return [
     ...expected.filter((line) => !actual.includes(line)).map((line) => `${line}: missing`),
@@ -116,17 +119,14 @@ export function compare(truth: Truth, reading: Reading): string[] {
   for (const { pid, comm } of processes.values())
     if (!unstable.has(pid)) differences.push(`process ${pid} (${JSON.stringify(comm)}): is not in the truth`);
 
-  // A reader that looks only at what processes hold is held to that.
-  const seesUnowned = reading.sockets.some(({ unownedReason }) => unownedReason !== null);
-  const sockets = grouped(reading.sockets.filter(({ owners }) => seesUnowned || owners.length > 0));
-  for (const socket of truth.sockets.filter(({ owners }) => seesUnowned || owners.length > 0)) {
+  const sockets = grouped(reading.sockets);
+  for (const socket of truth.sockets) {
     const read = takeMatch(socket, sockets.get(identity(socket)) ?? []);
     if (read) differences.push(...socketDifferences(socket, read));
     else differences.push(`socket inode ${socket.inode}: missing (${described(socket)})`);
   }
   for (const socket of [...sockets.values()].flat())
     differences.push(`socket inode ${socket.inode}: is not in the truth (${described(socket)})`);
-  if (reading.otherSockets && truth.otherSockets)
-    differences.push(...otherSocketDifferences(truth.otherSockets, reading.otherSockets));
+  differences.push(...otherSocketDifferences(truth.otherSockets, reading.otherSockets));
   return differences;
 }

@@ -39,6 +39,28 @@ static void sctp(void) {
   connected(SOCK_STREAM, IPPROTO_SCTP, AWAY4, 7012);
 }
 
+static void xdp(void) { socket(AF_XDP, SOCK_RAW, 0); }
+
+/* The last kernel with DCCP is 6.15. */
+static void dccp(void) {
+  int fd = socket(AF_INET, SOCK_DCCP, IPPROTO_DCCP);
+  if (fd == -1) return;
+  union address own = at("127.0.0.1", 7020);
+  must(bind(fd, &own.any, length_of(&own)), "bind");
+}
+
+/* A listener of SMC has a TCP socket of the kernel's beneath it. Since 6.12 there are two ways to ask for one. */
+static void smc(void) {
+  int fds[] = {socket(AF_SMC, SOCK_STREAM, 0), socket(AF_INET, SOCK_STREAM, 256)};
+  for (int i = 0; i < 2; i++) {
+    union address own = at("127.0.0.1", 7030 + i);
+    if (fds[i] == -1) continue;
+    must(bind(fds[i], &own.any, length_of(&own)), "bind");
+    must(listen(fds[i], 4), "listen");
+    unheld_port("kernel", IPPROTO_TCP, 7030 + i);
+  }
+}
+
 static void own_headers(void) {
   opened(AF_INET, SOCK_RAW, IPPROTO_RAW); /* implies it */
   option(opened(AF_INET, SOCK_RAW, IPPROTO_UDP), IPPROTO_IP, IP_HDRINCL, 1);
@@ -60,6 +82,9 @@ void sender_actors(void) {
   actor("packets", packets);
   actor("vsock", vsock);
   actor("sctp", sctp);
+  actor("xdp", xdp);
+  actor("dccp", dccp);
+  actor("smc", smc);
   actor("own-headers", own_headers);
   actor("packet-parent", shared_packets);
 }
