@@ -53,9 +53,10 @@ export function sourcesHash(recipe: Recipe): string {
   const builders = ["guest-programs.ts", "initramfs.ts", "kernel-tree.ts", "qemu.ts", "scrub.ts"].map((name) =>
     join(here, name),
   );
-  const guest = readdirSync(guestSources)
-    .sort()
-    .map((name) => join(guestSources, name));
+  const guest = readdirSync(guestSources, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
   const { varies: _, ...settings } = recipe;
   return hash([JSON.stringify(settings), ...[...builders, ...guest].map((path) => readFileSync(path))]);
 }

@@ -70,6 +70,14 @@ async function sourcesFor(suite: string): Promise<string> {
   return line(main, suite) + (security && suite !== "sid" ? line(security, `${suite}-security`) : "");
 }
 
+/** One field of what apt says about a package; "" where it says nothing. */
+type Field = (key: string) => string;
+
+function packageOf(name: string, field: Field): DebianPackage {
+  const source = field("Built-Using").replace(/[(),=]/g, "") || field("Source");
+  return { name, version: field("Version"), source: source.replace(/ +/g, " ").trim() };
+}
+
 /** Packages of one suite, kept apart from the machine's own apt in `directory`. */
 export class DebianSuite {
   private readonly suite: string;
@@ -105,16 +113,23 @@ export class DebianSuite {
     await run("apt-get", [...this.options(), "-qq", "update"]);
   }
 
+  private async record(name: string): Promise<Field> {
+    const record = (await run("apt-cache", [...this.options(), "show", "--no-all-versions", name])).toString();
+    return (key) => new RegExp(`^${key}: (.*)$`, "m").exec(record)?.[1] ?? "";
+  }
+
+  async package(name: string): Promise<DebianPackage> {
+    return packageOf(name, await this.record(name));
+  }
+
   /** The packages that make up the kernel which `metapackage` stands for: one, or since 7.x image and modules apart. */
   async kernelPackages(metapackage: string): Promise<DebianPackage[]> {
     const found = new Map<string, DebianPackage>();
     const queue = [metapackage];
     for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
       if (found.has(name)) continue;
-      const record = (await run("apt-cache", [...this.options(), "show", "--no-all-versions", name])).toString();
-      const field = (key: string) => new RegExp(`^${key}: (.*)$`, "m").exec(record)?.[1] ?? "";
-      const source = field("Built-Using").replace(/[(),=]/g, "") || field("Source");
-      found.set(name, { name, version: field("Version"), source: source.replace(/ +/g, " ").trim() });
+      const field = await this.record(name);
+      found.set(name, packageOf(name, field));
       queue.push(...(field("Depends").match(/\blinux-(?:image|binary|modules)-\d\S*amd64\b/g) ?? []));
     }
     found.delete(metapackage);

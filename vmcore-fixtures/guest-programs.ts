@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { guestSources } from "./cache.ts";
@@ -23,7 +24,22 @@ const actors = [
   "senders.c",
   "unheld.c",
 ];
-const workloads: Record<Recipe["workload"], string> = { standard: "workload.c", big: "big.c" };
+const workloads: Record<Recipe["workload"], string> = {
+  standard: "workload.c",
+  big: "big.c",
+  second: "second/second.c",
+};
+
+/** What the second workload runs beside its own program: busybox, of whatever place it has in its package. */
+export async function foreignPrograms(root: string): Promise<InitramfsFile[]> {
+  const places = [join(root, "bin/busybox"), join(root, "usr/bin/busybox")];
+  const busybox = places.find((path) => existsSync(path));
+  if (!busybox) throw new Error("The busybox package contains no busybox");
+  return [
+    { path: "bin/busybox", content: await readFile(busybox), mode: 0o755 },
+    { path: "services.sh", content: await readFile(join(guestSources, "second/services.sh")), mode: 0o755 },
+  ];
+}
 
 /**
  * Compiles the guest's programs and packs them with the modules; returns the path of the initramfs. With `next`, a kernel,
@@ -32,18 +48,19 @@ const workloads: Record<Recipe["workload"], string> = { standard: "workload.c", 
 export async function packGuest(
   modules: readonly KernelModule[],
   workload: Recipe["workload"],
+  programs: readonly InitramfsFile[],
   directory: string,
   next: string | null = null,
 ): Promise<string> {
-  const programs: Record<string, string[]> = {
+  const compiled: Record<string, string[]> = {
     init: ["init.c", ...common],
     workload: [workloads[workload], ...actors, ...common],
     record: ["record.c", "answers.c", "guest.c"],
     idle: ["idle.c"],
   };
-  const files: InitramfsFile[] = [];
+  const files: InitramfsFile[] = [...programs];
   await mkdir(directory, { recursive: true });
-  for (const [name, sources] of Object.entries(programs)) {
+  for (const [name, sources] of Object.entries(compiled)) {
     const output = join(directory, name);
     const paths = sources.map((source) => join(guestSources, source));
     await run("gcc", ["-static", "-O1", "-s", "-Wall", "-Wextra", "-Werror", "-o", output, ...paths]);
@@ -53,7 +70,7 @@ export async function packGuest(
   const list = modules.map(({ name }) => `/modules/${name}.ko\n`).join("");
   files.push({ path: "modules/list", content: Buffer.from(list), mode: 0o644 });
   if (next) {
-    const inner = await readFile(await packGuest(modules, workload, join(directory, "next")));
+    const inner = await readFile(await packGuest(modules, workload, programs, join(directory, "next")));
     files.push({ path: "next/kernel", content: await readFile(next), mode: 0o644 });
     files.push({ path: "next/initramfs", content: inner, mode: 0o644 });
   }

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { cacheDirectory, type Fixture, fixtureKey, openFixture, sourcesHash } from "./cache.ts";
 import { run } from "./command.ts";
 import { DebianSuite } from "./debian-packages.ts";
-import { packGuest } from "./guest-programs.ts";
+import { foreignPrograms, packGuest } from "./guest-programs.ts";
 import { KernelTree } from "./kernel-tree.ts";
 import { bootAndFreeze } from "./qemu.ts";
-import { modulesOf, type Recipe } from "./recipes.ts";
+import { modulesOf, programPackagesOf, type Recipe } from "./recipes.ts";
 import { scrubBtf, scrubVmcoreinfo } from "./scrub.ts";
 import { parseTranscript, type Truth } from "./truth.ts";
 
@@ -29,7 +29,9 @@ export async function buildImage(recipe: Recipe, { force, signal, log }: BuildOp
   const suite = new DebianSuite(recipe.suite, join(root, ".apt", recipe.suite));
   log(`${recipe.name}: asking ${recipe.suite} for its kernel`);
   await suite.update();
-  const packages = await suite.kernelPackages(recipe.kernelPackage);
+  const kernelPackages = await suite.kernelPackages(recipe.kernelPackage);
+  const programPackages = await Promise.all(programPackagesOf(recipe).map((name) => suite.package(name)));
+  const packages = [...kernelPackages, ...programPackages];
   const sources = sourcesHash(recipe);
   const directory = join(root, `${recipe.name}-${fixtureKey(sources, packages)}`);
   const present = openFixture(directory);
@@ -42,15 +44,15 @@ export async function buildImage(recipe: Recipe, { force, signal, log }: BuildOp
   await rm(work, { recursive: true, force: true });
   await mkdir(join(work, "image"), { recursive: true });
   try {
-    for (const kernelPackage of packages) {
-      log(`${recipe.name}: ${kernelPackage.name} ${kernelPackage.version}`);
-      await suite.unpack(kernelPackage, join(work, "kernel"));
-    }
+    for (const { name, version } of packages) log(`${recipe.name}: ${name} ${version}`);
+    for (const kernelPackage of kernelPackages) await suite.unpack(kernelPackage, join(work, "kernel"));
+    for (const programPackage of programPackages) await suite.unpack(programPackage, join(work, "programs"));
     signal.throwIfAborted();
     const tree = await KernelTree.open(join(work, "kernel"));
     const modules = await tree.modules(modulesOf(recipe));
     const next = recipe.after === "kexec" ? tree.kernel() : null;
-    const initramfs = await packGuest(modules, recipe.workload, join(work, "guest"), next);
+    const programs = programPackages.length > 0 ? await foreignPrograms(join(work, "programs")) : [];
+    const initramfs = await packGuest(modules, recipe.workload, programs, join(work, "guest"), next);
     log(`${recipe.name}: booting`);
     const image = join(work, "image");
     const frozen = await bootAndFreeze({ recipe, kernel: tree.kernel(), initramfs, directory: image, signal });

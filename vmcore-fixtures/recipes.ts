@@ -14,7 +14,7 @@ export interface Recipe {
   readonly cpus: number;
   readonly commandLine: string;
   /** Which of the guest's programs takes up the poses: guest-programs.ts. */
-  readonly workload: "standard" | "big";
+  readonly workload: "standard" | "big" | "second";
   /** What ran before in the same memory: nothing, a whole guest that was reset, or one that jumped into this one. */
   readonly after: "power-on" | "reset" | "kexec";
   /** Whether QEMU's ELF dump carries the kernel's VMCOREINFO note; the guest has to load qemu_fw_cfg for that. */
@@ -88,6 +88,12 @@ export const variantRecipes: readonly Recipe[] = [
     workload: "big",
     vmcoreinfo: true,
   },
+  ...[bullseye, bookworm, trixie, sid].map((suite, index) => ({
+    ...suite,
+    name: `linux-${["5.10", "6.1", "6.12", "7.2"][index]}-second`,
+    varies: "another workload: busybox's daemons, and what servers do",
+    workload: "second" as const,
+  })),
 ];
 
 /** The one that is committed. Freed pages full of zeros are what makes it small enough for git. */
@@ -102,6 +108,11 @@ const small: Recipe = {
 };
 
 export const recipes: readonly Recipe[] = [...baseRecipes, small, ...variantRecipes];
+
+/** Packages of the same suite whose programs the guest runs. */
+export function programPackagesOf(recipe: Recipe): string[] {
+  return recipe.workload === "second" ? ["busybox-static"] : [];
+}
 
 /** Modules of the guest, where the kernel has not built them in: truth's way out, a device that swallows packets. */
 export function modulesOf(recipe: Recipe): string[] {

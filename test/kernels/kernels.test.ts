@@ -1,9 +1,10 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { introspect } from "../../lib/index.ts";
+import { type Guest, introspect } from "../../lib/index.ts";
 import { type Fixture, presentFixtures } from "../../vmcore-fixtures/cache.ts";
 import { buildImage } from "../../vmcore-fixtures/image.ts";
 import { recipes } from "../../vmcore-fixtures/recipes.ts";
 import { compare } from "./compare.ts";
+import { cpuDifferences } from "./cpus.ts";
 import { selectedNames } from "./selection.ts";
 
 const selected = process.env.XFILTER_KERNELS?.split(",") ?? selectedNames([], new Date());
@@ -22,15 +23,29 @@ describe.each(selected)("%s", (name) => {
     fixture = await presentOrBuilt(name);
   });
 
-  it.each(["elf", "raw"] as const)("reads what the guest says of itself (%s)", async (dump) => {
+  async function withGuest(dump: "elf" | "raw", body: (guest: Guest) => Promise<void>): Promise<void> {
     const types = fixture.btf ? { types: { btf: fixture.btf } } : {};
     const guest = await introspect({ vmcore: fixture[dump]! }, types);
     try {
-      const differences = compare(fixture.truth(), (await guest.snapshot()).toJSON());
-      for (const difference of differences) log(`${name} ${dump}: ${difference}`);
-      expect(differences).toEqual([]);
+      await body(guest);
     } finally {
       await guest.close();
     }
+  }
+
+  it.each(["elf", "raw"] as const)("reads what the guest says of itself (%s)", async (dump) => {
+    await withGuest(dump, async (guest) => {
+      const differences = compare(fixture.truth(), (await guest.snapshot()).toJSON());
+      for (const difference of differences) log(`${name} ${dump}: ${difference}`);
+      expect(differences).toEqual([]);
+    });
+  });
+
+  it("tells what each CPU ran, and that its list is init_task's", async () => {
+    await withGuest("elf", async (guest) => {
+      const [cpus, snapshot] = await Promise.all([guest.cpus(), guest.snapshot()]);
+      expect(cpuDifferences(fixture.truth(), cpus, snapshot)).toEqual([]);
+      expect(cpus).toHaveLength(recipes.find((recipe) => recipe.name === name)!.cpus);
+    });
   });
 });
