@@ -30,7 +30,8 @@ async function main(): Promise<void> {
   const names = positionals.length > 0 ? positionals : recipes.map(({ name }) => name);
   const present = new Map(presentFixtures(names).map((fixture) => [fixture.name, fixture]));
   if (values.list) {
-    for (const name of names) process.stdout.write(`${name}\t${present.get(name)?.directory ?? "missing"}\n`);
+    for (const { name, varies } of recipes.filter((recipe) => names.includes(recipe.name)))
+      process.stdout.write(`${name}\t${present.get(name)?.directory ?? "missing"}\t${varies}\n`);
     return;
   }
   if (values.truth) {

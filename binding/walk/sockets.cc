@@ -27,7 +27,6 @@ constexpr uint32_t kIpprotoIcmpv6 = 58;
 constexpr uint32_t kIpprotoSctp = 132;
 constexpr uint32_t kIpprotoSmc = 256;  // AF_SMC by another name, since 6.11
 constexpr uint32_t kIpprotoUdplite = 136;
-constexpr uint32_t kIpprotoSmc = 256;  // since 6.11, besides AF_SMC
 constexpr uint32_t kIpprotoMptcp = 262;
 constexpr uint8_t kTcpEstablished = 1;
 constexpr uint8_t kTcpTimeWait = 6;
@@ -54,8 +53,6 @@ constexpr std::array kOthers = {
     OtherEntry{kAfInet6, kIpprotoSctp, OtherKind::kSctp},
     OtherEntry{kAfInet, kIpprotoDccp, OtherKind::kDccp},
     OtherEntry{kAfInet6, kIpprotoDccp, OtherKind::kDccp},
-    OtherEntry{kAfInet, kIpprotoSmc, OtherKind::kSmc},
-    OtherEntry{kAfInet6, kIpprotoSmc, OtherKind::kSmc},
 };
 
 /// The kinds of flow, by type and protocol of AF_INET and AF_INET6.

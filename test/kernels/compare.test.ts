@@ -130,9 +130,9 @@ it("holds a reader to the senders without flows", () => {
 
 it("compares details where they were asked for", () => {
   const known = truth();
-  known.processes[0]!.cgroup = "/a";
+  known.processes[0]!.exe = "/bin/nc";
   const differences = (changes: object) => compare(known, reading({ processes: [{ ...readProcess(), ...changes }] }));
   expect(differences({})).toEqual([]);
-  expect(differences({ cgroup: "/a", exe: "/bin/nc" })).toEqual([]);
-  expect(differences({ cgroup: "/b" })).toEqual(['process 7 ("nc"): cgroup: truth "/a", read "/b"']);
+  expect(differences({ exe: "/bin/nc", args: ["nc"] })).toEqual([]);
+  expect(differences({ exe: "/bin/cat" })).toEqual(['process 7 ("nc"): exe: truth "/bin/nc", read "/bin/cat"']);
 });

@@ -35,7 +35,7 @@ describe.each(selected)("%s", (name) => {
 
   it.each(["elf", "raw"] as const)("reads what the guest says of itself (%s)", async (dump) => {
     await withGuest(dump, async (guest) => {
-      const differences = compare(fixture.truth(), (await guest.snapshot()).toJSON());
+      const differences = compare(fixture.truth(), (await guest.snapshot({ details: true })).toJSON());
       for (const difference of differences) log(`${name} ${dump}: ${difference}`);
       expect(differences).toEqual([]);
     });
