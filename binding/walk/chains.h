@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "walk/ahead.h"
@@ -54,14 +56,20 @@ void forEachTableNode(WalkContext& walk, VirtualAddress table, uint64_t count, u
     VirtualAddress first;
   };
   std::vector<Chain> chains;  // Most are empty: these are not.
-  for (uint64_t bucket = 0; bucket < count; ++bucket) {
+  for (uint64_t bucket = 0; bucket < count;) {
+    // The heads of one run of host memory, without a look-up for each.
     if (!walk.budget.spend()) return;
-    const auto first = walk.memory.readPointer(table + bucket * stride);
-    if (!first) {
+    const auto heads = walk.memory.view(table + bucket * stride);
+    if (heads.size() < sizeof(uint64_t)) {
       ++walk.quality.badPointers;
       break;
     }
-    if (*first && (first->value & 1) == 0) chains.push_back({bucket, *first});
+    const uint64_t end = std::min(count, bucket + 1 + (heads.size() - sizeof(uint64_t)) / stride);
+    for (const std::byte* head = heads.data(); bucket < end; ++bucket, head += stride) {
+      uint64_t first = 0;
+      std::memcpy(&first, head, sizeof first);
+      if (first != 0 && (first & 1) == 0) chains.push_back({bucket, {first}});
+    }
   }
   forEachAhead(
       chains, [&](const Chain& chain) { walk.memory.prefetch(chain.first); },
