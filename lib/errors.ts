@@ -11,6 +11,7 @@ const CODES = [
   "TYPES_INVALID",
   "LAYOUT_INCOMPLETE",
   "REGISTERS_NOT_FOUND",
+  "ATTACH_BUDGET",
   "WALK_BUDGET",
   "OUT_OF_MEMORY",
   "ABORTED",
@@ -36,6 +37,7 @@ const CODES = [
  * | `TYPES_INVALID` | the type information that was given or found is broken |
  * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
  * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
+ * | `ATTACH_BUDGET` | the kernel was not found within `attachBudgetMs` |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
  * | `OUT_OF_MEMORY` | the memory or the threads that this process may have did not suffice |
  * | `ABORTED` | native work was cancelled (an abort by a signal rejects with `signal.reason` instead) |

@@ -11,6 +11,8 @@ export interface IntrospectOptions {
   readonly signal?: AbortSignalLike | undefined;
   /** Where the kernel's types come from. Default: the BTF that the guest's kernel carries in its own memory. */
   readonly types?: TypesOptions | undefined;
+  /** Milliseconds that the search may take before it rejects with ATTACH_BUDGET: 1 to 600,000, default 60,000. */
+  readonly attachBudgetMs?: number | undefined;
   /** Milliseconds that one walk may take before it rejects with WALK_BUDGET: 1 to 600,000, default 10,000. */
   readonly walkBudgetMs?: number | undefined;
 }
@@ -21,8 +23,9 @@ export interface TypesOptions {
   readonly btf: string;
 }
 
+const DEFAULT_ATTACH_BUDGET_MS = 60_000;
 const DEFAULT_WALK_BUDGET_MS = 10_000;
-const MAX_WALK_BUDGET_MS = 600_000;
+const MAX_BUDGET_MS = 600_000;
 
 /**
  * Attaches to a guest: opens its memory read-only, finds the kernel in it and resolves where everything lies.
@@ -37,9 +40,9 @@ const MAX_WALK_BUDGET_MS = 600_000;
  */
 export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
   const { path } = parseTarget(target);
-  const { signal, btf, walkBudgetMs } = checkOptions(options);
+  const { signal, btf, attachBudgetMs, walkBudgetMs } = checkOptions(options);
   if (signal?.aborted) throw signal.reason;
-  const attach: NativeAttachOptions = btf === undefined ? { path } : { path, btf };
+  const attach: NativeAttachOptions = { path, budgetMs: attachBudgetMs, ...(btf === undefined ? {} : { btf }) };
   const addon = loadNative();
   const native = await runJob(
     () => addon.attach(attach),
@@ -50,17 +53,21 @@ export async function introspect(target: string | Target, options: IntrospectOpt
 }
 
 function checkOptions(options: IntrospectOptions) {
-  checkKeys(options, ["signal", "types", "walkBudgetMs"]);
-  const { signal, types, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
+  checkKeys(options, ["signal", "types", "attachBudgetMs", "walkBudgetMs"]);
+  const { signal, types, attachBudgetMs = DEFAULT_ATTACH_BUDGET_MS, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
   checkSignal(signal);
-  if (typeof walkBudgetMs !== "number") throw invalidOption("walkBudgetMs is not a number");
-  if (!(Number.isInteger(walkBudgetMs) && walkBudgetMs >= 1 && walkBudgetMs <= MAX_WALK_BUDGET_MS)) {
-    throw argumentRangeError(
-      "ERR_INVALID_OPTION",
-      `walkBudgetMs is a whole number from 1 to ${MAX_WALK_BUDGET_MS}, not ${walkBudgetMs}.`,
-    );
-  }
-  return { signal, btf: checkTypes(types), walkBudgetMs };
+  checkBudget("attachBudgetMs", attachBudgetMs);
+  checkBudget("walkBudgetMs", walkBudgetMs);
+  return { signal, btf: checkTypes(types), attachBudgetMs, walkBudgetMs };
+}
+
+function checkBudget(name: string, milliseconds: number): void {
+  if (typeof milliseconds !== "number") throw invalidOption(`${name} is not a number`);
+  if (Number.isInteger(milliseconds) && milliseconds >= 1 && milliseconds <= MAX_BUDGET_MS) return;
+  throw argumentRangeError(
+    "ERR_INVALID_OPTION",
+    `${name} is a whole number from 1 to ${MAX_BUDGET_MS}, not ${milliseconds}.`,
+  );
 }
 
 function checkTypes(types: TypesOptions | undefined): string | undefined {

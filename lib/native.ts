@@ -16,6 +16,7 @@ export interface NativeJob<T> {
 
 export interface NativeAttachOptions {
   path: string;
+  budgetMs: number;
   /** Path of a BTF file to use instead of the guest's own. */
   btf?: string;
 }

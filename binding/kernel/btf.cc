@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
@@ -17,7 +16,6 @@ using namespace btf_format;
 constexpr size_t kMaxBlobBytes = size_t{256} << 20;  // kernels have 3 to 6 MB
 constexpr size_t kMaxTypes = size_t{4} << 20;        // those, 100,000 to 200,000
 constexpr size_t kMaxNameLength = 511;
-constexpr size_t kMaxProbes = 1024;
 constexpr int kMaxSteps = 1 << 18;
 constexpr int kMaxDepth = 32;
 
@@ -83,8 +81,8 @@ Result<Btf> Btf::parse(std::vector<std::byte> blob) {
   btf.blob_ = std::move(blob);
   auto error = btf.readHeader();
   if (!error) error = btf.indexTypes();
-  if (!error) error = btf.indexNames();
   if (error) return tl::unexpected(std::move(*error));
+  btf.indexNames();
   return btf;
 }
 
@@ -179,7 +177,7 @@ std::optional<Error> Btf::indexTypes() {
   return std::nullopt;
 }
 
-std::optional<Error> Btf::indexNames() {
+void Btf::indexNames() {
   std::vector<uint32_t> ids;
   for (uint32_t id = 1; id < offsets_.size(); ++id) {
     const Type candidate = type(id);
@@ -193,17 +191,13 @@ std::optional<Error> Btf::indexNames() {
     const Type candidate = type(id);
     const std::string_view name = string(candidate.name);
     const uint32_t kinds = candidate.is(kAggregates) ? kAggregates : kEnums;
-    size_t slot = std::hash<std::string_view>()(name) & (slots - 1);
-    size_t probes = 0;
+    size_t slot = hash_(name) & (slots - 1);
     for (; names_[slot] != 0; slot = (slot + 1) & (slots - 1)) {
-      // Names made to collide would cost a probe of all others each.
-      if (++probes > kMaxProbes) return invalid("has names that collide as no kernel's do");
       const Type other = type(names_[slot]);
       if (other.is(kinds) && string(other.name) == name) break;
     }
     if (names_[slot] == 0) names_[slot] = id;
   }
-  return std::nullopt;
 }
 
 Btf::Type Btf::type(uint32_t id) const {
@@ -219,7 +213,7 @@ std::string_view Btf::string(uint32_t offset) const {
 }
 
 std::optional<uint32_t> Btf::named(std::string_view name, uint32_t kinds) const {
-  size_t slot = std::hash<std::string_view>()(name) & (names_.size() - 1);
+  size_t slot = hash_(name) & (names_.size() - 1);
   for (; names_[slot] != 0; slot = (slot + 1) & (names_.size() - 1)) {
     const Type candidate = type(names_[slot]);
     if (candidate.is(kinds) && string(candidate.name) == name) return candidate.id;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernel/type_source.h"
+#include "memory/keyed_hash.h"
 #include "memory/result.h"
 
 namespace xfilter {
@@ -34,7 +35,7 @@ class Btf : public TypeSource {
   Btf() = default;
   std::optional<Error> readHeader();
   std::optional<Error> indexTypes();
-  std::optional<Error> indexNames();
+  void indexNames();
 
   uint32_t word(size_t offset) const;
   Type type(uint32_t id) const;
@@ -53,6 +54,7 @@ class Btf : public TypeSource {
   size_t layoutEnd_ = 0;
   std::vector<uint32_t> offsets_;  // of each type's record in blob_, by id
   std::vector<uint32_t> names_;    // open-addressed hash table of ids; 0 is a free slot
+  KeyedHash hash_;                 // of the names
 };
 
 }  // namespace xfilter

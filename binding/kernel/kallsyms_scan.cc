@@ -47,6 +47,8 @@ constexpr int kMaxTokenTables = 8;
 constexpr int kMaxMarkerRuns = 16;
 constexpr size_t kMaxNameSteps = size_t{16} << 20;
 constexpr size_t kMaxCandidates = 32;
+// How much is searched before the budget is looked at.
+constexpr size_t kPiece = size_t{4} << 20;
 
 constexpr uint64_t alignUp(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
@@ -94,7 +96,8 @@ Window copyBackward(KernelMemory& memory, VirtualAddress end, size_t size) {
 /// Calls `visit(address)` for each run of digit tokens in the mapped pages of [begin, end), until it says
 /// false.
 template <class Visit>
-void forEachDigitRun(KernelMemory& memory, VirtualAddress begin, VirtualAddress end, Visit visit) {
+void forEachDigitRun(KernelMemory& memory, VirtualAddress begin, VirtualAddress end, Budget& budget,
+                     Visit visit) {
   // The last bytes of a piece of host memory and the first ones of the next: where a run may lie across.
   std::string seam;
   VirtualAddress seamEnd = begin;
@@ -111,16 +114,17 @@ void forEachDigitRun(KernelMemory& memory, VirtualAddress begin, VirtualAddress 
     return true;
   };
 
-  for (VirtualAddress address = begin; address < end;) {
-    auto run = memory.view(address);
+  for (VirtualAddress address = begin; address < end && budget.spend();) {
+    const auto run = memory.view(address);
     if (run.empty()) {
       address = VirtualAddress{alignDown(address.value, kPageSize)} + kPageSize;
       if (address.value == 0) return;
       continue;
     }
+    if (!budget.spendLong()) return;
     // Pages that follow each other in the host's memory too are one piece.
     size_t size = run.size();
-    while (size < end.value - address.value) {
+    while (size < kPiece && size < end.value - address.value) {
       const auto next = memory.view(address + size);
       if (next.empty() || next.data() != run.data() + size) break;
       size += next.size();
@@ -327,20 +331,21 @@ void appendCandidates(KernelMemory& memory, const TokenTable& tokens, const Name
 
 }  // namespace
 
-std::vector<KallsymsTables> scanForKallsyms(KernelMemory& memory, VirtualAddress begin, VirtualAddress end) {
+std::vector<KallsymsTables> scanForKallsyms(KernelMemory& memory, VirtualAddress begin, VirtualAddress end,
+                                            Budget& budget) {
   std::vector<KallsymsTables> candidates;
   int digitRuns = 0;
   int tokenTables = 0;
   size_t nameSteps = kMaxNameSteps;
-  forEachDigitRun(memory, begin, end, [&](VirtualAddress digits) {
-    if (++digitRuns > kMaxDigitRuns || tokenTables == kMaxTokenTables) return false;
+  forEachDigitRun(memory, begin, end, budget, [&](VirtualAddress digits) {
+    if (++digitRuns > kMaxDigitRuns || tokenTables == kMaxTokenTables || !budget.spendLong()) return false;
     const auto tokens = findTokenTable(memory, digits);
     if (!tokens) return true;
     ++tokenTables;
     forEachMarkers(memory, tokens->table, [&](const Markers& markers) {
       const auto names = findNames(memory, markers, nameSteps);
       if (names) appendCandidates(memory, *tokens, *names, candidates);
-      return names.has_value();
+      return names.has_value() || !budget.spendLong();
     });
     return candidates.size() < kMaxCandidates;
   });

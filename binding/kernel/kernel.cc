@@ -105,13 +105,14 @@ AddressSpace ownSpace(const KernelSpace& found, const Symbols& symbols) {
   return own.value_or(found.space);
 }
 
-Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, StepClock clock) {
+Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, StepClock clock,
+                      Budget& budget) {
   std::vector<AttachStep> steps;
   const std::string levels = ", " + std::to_string(found.space.levels()) + "-level paging";
   clock.finish(steps, "kernel", found.how, (found.info ? found.release : "its image") + levels);
 
   KernelMemory image(found.space);
-  const auto foundSymbols = findSymbols(image, found);
+  const auto foundSymbols = findSymbols(image, found, budget);
   if (!foundSymbols) return tl::unexpected(foundSymbols.error());
   const Symbols& symbols = foundSymbols->symbols;
   clock.finish(steps, "kallsyms", foundSymbols->how, foundSymbols->found);
@@ -119,7 +120,7 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
   const AddressSpace space = ownSpace(found, symbols);
   KernelMemory memory(space);
   const auto types =
-      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, symbols, found.imageStart);
+      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, symbols, found.imageStart, budget);
   if (!types) return tl::unexpected(types.error());
   clock.finish(steps, "btf", types->how, std::to_string(types->btf.typeCount()) + " types");
 
@@ -151,12 +152,22 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
   };
 }
 
+/// What a search that was cut short says is not what is wrong.
+std::optional<Error> ended(Budget& budget) {
+  if (budget.spendLong()) return std::nullopt;
+  if (budget.aborted()) return Error{"ABORTED", "Finding the kernel was aborted.", ""};
+  return Error{
+      "ATTACH_BUDGET", "The kernel was not found in the time that was given.",
+      "Give it more (attachBudgetMs) if the image is large and its medium slow; a guest may also have "
+      "been made to take long."};
+}
+
 }  // namespace
 
-Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options,
-                          const std::stop_token& stop) {
+Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options, Budget& budget) {
   const StepClock clock;
-  const auto spaces = findKernelSpaces(memory, stop);
+  const auto spaces = findKernelSpaces(memory, budget);
+  if (auto early = ended(budget)) return tl::unexpected(std::move(*early));
   if (!spaces) return tl::unexpected(spaces.error());
 
   // Nearly always there is one. What remains of others is often broken further down.
@@ -167,8 +178,8 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
     // One kernel's tables may be there as roots of four and of five levels: the first that works is right.
     if (latest && latest->physBase == space.physBase && latest->kaslrOffset == space.kaslrOffset) continue;
     ++kernels;
-    auto kernel = attach(space, options, clock);
-    if (stop.stop_requested()) return failure("ABORTED", "Finding the kernel was aborted.", "");
+    auto kernel = attach(space, options, clock, budget);
+    if (auto early = ended(budget)) return tl::unexpected(std::move(*early));
     if (!kernel) {
       if (!firstError) firstError = kernel.error();
     } else if (!latest || kernel->clock > latest->clock) {
@@ -177,8 +188,7 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
   }
   if (!latest) return tl::unexpected(*firstError);
   if (kernels > 1) {
-    latest->steps.front().how +=
-        "; the one with the latest clock of " + std::to_string(kernels) + " kernels";
+    latest->steps.front().how += "; the one with the latest clock of " + std::to_string(kernels) + " kernels";
   }
   return std::move(*latest);
 }

@@ -2,13 +2,13 @@
 
 #include <cstdint>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "kernel/layout.h"
 #include "kernel/symbols.h"
 #include "kernel/vmcoreinfo.h"
+#include "memory/budget.h"
 #include "paging/kernel_memory.h"
 
 namespace xfilter {
@@ -48,8 +48,7 @@ struct Kernel {
 /// Finds the running kernel: its page tables, symbols, types, and from these the layout.
 ///
 /// Errors: KERNEL_NOT_FOUND, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,
-/// LAYOUT_INCOMPLETE, ABORTED.
-Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options,
-                          const std::stop_token& stop);
+/// LAYOUT_INCOMPLETE; ATTACH_BUDGET when the time is up, ABORTED on request.
+Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options, Budget& budget);
 
 }  // namespace xfilter

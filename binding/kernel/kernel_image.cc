@@ -12,6 +12,8 @@ constexpr uint64_t kImageAlignment = uint64_t{2} << 20;
 constexpr std::string_view kBannerStart = "Linux version ";
 constexpr size_t kMaxBanner = 512;
 constexpr size_t kMaxBanners = 16;
+// How much is searched before the budget is looked at.
+constexpr uint64_t kPiece = uint64_t{4} << 20;
 
 /// "Linux version RELEASE (BUILDER) (COMPILER) #NUMBER …\n" and a NUL.
 bool isBanner(std::span<const std::byte> bytes) {
@@ -22,11 +24,12 @@ bool isBanner(std::span<const std::byte> bytes) {
          !releaseOfBanner(text.substr(0, end)).empty();
 }
 
-/// Appends the banners in the bytes of the guest that begin at `address`.
-void findBanners(std::span<const std::byte> bytes, VirtualAddress address,
+/// Appends the banners that begin in the first `size` of the guest's bytes, which begin at `address`.
+void findBanners(std::span<const std::byte> bytes, uint64_t size, VirtualAddress address, Budget& budget,
                  std::vector<VirtualAddress>& banners) {
-  for (size_t at = 0; at < bytes.size() && banners.size() < kMaxBanners;) {
-    const void* hit = memmem(bytes.data() + at, bytes.size() - at, kBannerStart.data(), kBannerStart.size());
+  const size_t end = std::min<uint64_t>(bytes.size(), size + kBannerStart.size() - 1);
+  for (size_t at = 0; at < end && banners.size() < kMaxBanners && budget.spend();) {
+    const void* hit = memmem(bytes.data() + at, end - at, kBannerStart.data(), kBannerStart.size());
     if (!hit) return;
     at = static_cast<size_t>(static_cast<const std::byte*>(hit) - bytes.data());
     if (isBanner(bytes.subspan(at))) banners.push_back(address + at);
@@ -45,7 +48,7 @@ std::string_view releaseOfBanner(std::string_view banner) {
   return end == std::string_view::npos ? std::string_view() : banner.substr(0, end);
 }
 
-std::optional<KernelImage> findKernelImage(const AddressSpace& space) {
+std::optional<KernelImage> findKernelImage(const AddressSpace& space, Budget& budget) {
   const VirtualAddress areaEnd = kKernelImageBase + kKernelImageSize;
   KernelImage image;
   uint64_t moved = 0;  // from virtual to physical
@@ -67,9 +70,10 @@ std::optional<KernelImage> findKernelImage(const AddressSpace& space) {
   image.kaslrOffset = image.start.value - kLinkedStart.value;
 
   // The image has holes (what the kernel needed to start was given back), and modules lie behind it.
-  for (VirtualAddress at = image.start; at < areaEnd && image.banners.size() < kMaxBanners;) {
+  for (VirtualAddress at = image.start;
+       at < areaEnd && image.banners.size() < kMaxBanners && budget.spend();) {
     uint64_t size = 0;
-    while (at.value + size < areaEnd.value) {
+    while (at.value + size < areaEnd.value && budget.spend()) {
       const uint64_t page = mapped(at + size);
       if (page == 0) break;
       size += page - (at.value + size) % page;
@@ -78,14 +82,15 @@ std::optional<KernelImage> findKernelImage(const AddressSpace& space) {
       at = {(at.value | (kPageSize - 1)) + 1};
       continue;
     }
-    for (uint64_t done = 0; done < size;) {
+    for (uint64_t done = 0; done < size && budget.spendLong();) {
       const auto bytes = space.memory().view({at.value + done + moved});
       if (bytes.empty()) {
         done += kPageSize;
         continue;
       }
-      const uint64_t part = std::min<uint64_t>(bytes.size(), size - done);
-      findBanners(bytes.first(part), at + done, image.banners);
+      const uint64_t part = std::min({uint64_t{bytes.size()}, size - done, kPiece});
+      findBanners(bytes.first(std::min<uint64_t>(bytes.size(), size - done)), part, at + done, budget,
+                  image.banners);
       done += part;
     }
     at = at + size;

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "memory/budget.h"
 #include "paging/x86_64.h"
 
 namespace xfilter {
@@ -13,6 +14,10 @@ namespace xfilter {
 /// (Documentation/arch/x86/x86_64/mm.rst).
 inline constexpr VirtualAddress kKernelImageBase{0xffff'ffff'8000'0000};
 inline constexpr uint64_t kKernelImageSize = uint64_t{1} << 30;
+
+constexpr bool isInKernelImage(VirtualAddress address) {
+  return address.value - kKernelImageBase.value < kKernelImageSize;
+}
 
 /// A kernel's image as page tables show it, found without its own word for it.
 struct KernelImage {
@@ -25,7 +30,7 @@ struct KernelImage {
 
 /// The image that an address space maps: pages from `start` on that lie in physical memory as they do in
 /// virtual, with at least one banner among them. Empty if there is none.
-std::optional<KernelImage> findKernelImage(const AddressSpace& space);
+std::optional<KernelImage> findKernelImage(const AddressSpace& space, Budget& budget);
 
 /// "6.1.0-18-amd64" of "Linux version 6.1.0-18-amd64 (…) …"; empty if the text is no banner.
 std::string_view releaseOfBanner(std::string_view banner);

@@ -16,6 +16,15 @@ constexpr size_t kUtsString = 65;
 constexpr size_t kUtsReleaseOffset = 2 * kUtsString;
 constexpr size_t kUtsMaxStart = 64;
 
+// What is left of kernels that ran before, with a few to spare for what was made to look like one.
+constexpr size_t kMaxKernels = 8;
+
+// Further CPUs, and all after a suspend, start in real mode: below 1 MiB the kernel keeps code for that, with
+// a root table whose last entry is its own (arch/x86/realmode/init.c). No user's page lies there: the kernel
+// takes all of it for itself since 5.13 (f1d4d47c5851), and the little that it gave away before when nothing
+// else was left.
+constexpr PhysicalAddress kLowMemoryEnd{1 << 20};
+
 bool holdsRelease(KernelMemory& memory, VirtualAddress initUtsNs, std::string_view release) {
   std::array<char, kUtsMaxStart + kUtsReleaseOffset + kUtsString> bytes{};
   if (release.size() >= kUtsString || !memory.read(initUtsNs, bytes.data(), bytes.size())) return false;
@@ -30,8 +39,9 @@ bool holdsRelease(KernelMemory& memory, VirtualAddress initUtsNs, std::string_vi
 tl::unexpected<Error> notFound(const PhysicalMemory& memory, size_t unproven) {
   std::string what = "No Linux kernel was found in the memory";
   if (unproven > 0) {
-    what += ": " + std::to_string(unproven) +
-            " VMCOREINFO texts are there, but the page tables that they name do not lead to a kernel";
+    what += ": " +
+            (unproven == 1 ? "a VMCOREINFO text is" : std::to_string(unproven) + " VMCOREINFO texts are") +
+            " in it, but what page tables it names do not lead to a kernel";
   } else {
     what += ": no VMCOREINFO text is in it, and no page table that leads to a kernel's text";
   }
@@ -59,6 +69,9 @@ std::optional<KernelSpace> proveKernelSpace(const PhysicalMemory& memory, const 
   const auto initUtsNs = info.symbol("init_uts_ns");
   const auto physBase = info.number("phys_base");
   if (!swapper || !stext || !initUtsNs || !physBase) return std::nullopt;
+  // Elsewhere lies memory of the guest's users.
+  if (!isInKernelImage(*swapper) || !isInKernelImage(*stext) || !isInKernelImage(*initUtsNs))
+    return std::nullopt;
 
   const PhysicalAddress root{swapper->value - kKernelImageBase.value + static_cast<uint64_t>(*physBase)};
   if (root.value % kPageSize != 0) return std::nullopt;
@@ -116,15 +129,17 @@ bool anyMaps(std::span<const AddressSpace> spaces, const KernelSpace& kernel) {
 }
 
 /// The kernels whose images these address spaces map.
-std::vector<KernelSpace> kernelsOf(std::span<const AddressSpace> spaces, const std::string& how) {
+std::vector<KernelSpace> kernelsOf(std::span<const AddressSpace> spaces, const std::string& how,
+                                   Budget& budget) {
   std::vector<KernelSpace> kernels;
   for (const AddressSpace& space : spaces) {
+    if (kernels.size() == kMaxKernels || !budget.spendLong()) break;
     // A table of the fifth level passes for a root of four: both have to be tried.
     const auto known = [&](const KernelSpace& kernel) {
       return kernel.space.levels() == space.levels() && anyMaps(std::span(&space, 1), kernel);
     };
     if (std::any_of(kernels.begin(), kernels.end(), known)) continue;
-    const auto image = findKernelImage(space);
+    const auto image = findKernelImage(space, budget);
     if (!image) continue;
     KernelSpace kernel{.space = space,
                        .physBase = image->physBase,
@@ -138,28 +153,26 @@ std::vector<KernelSpace> kernelsOf(std::span<const AddressSpace> spaces, const s
 }
 
 /// The kernels whose VMCOREINFO a scan finds. `unproven` counts the texts that lead to none.
-std::vector<KernelSpace> scanForKernels(const PhysicalMemory& memory, size_t& unproven,
-                                        const std::stop_token& stop) {
+std::vector<KernelSpace> scanForKernels(const PhysicalMemory& memory, size_t& unproven, Budget& budget) {
   std::vector<KernelSpace> found;
-  scanForVmcoreinfo(memory, [&](const Vmcoreinfo& info, PhysicalAddress at) {
-    if (stop.stop_requested()) return false;
+  scanForVmcoreinfo(memory, budget, [&](const Vmcoreinfo& info, PhysicalAddress at) {
     auto space = proveKernelSpace(memory, info, "a scan of memory; VMCOREINFO at " + hex(at.value));
     if (!space) {
       ++unproven;
       return true;
     }
     const bool known = std::any_of(found.begin(), found.end(), [&](const KernelSpace& k) {
-      return k.space.root() == space->space.root();
+      return k.space.root() == space->space.root() && k.imageStart == space->imageStart;
     });
     if (!known) found.push_back(std::move(*space));
-    return true;
+    return found.size() < kMaxKernels;
   });
   return found;
 }
 
 }  // namespace
 
-Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, const std::stop_token& stop) {
+Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, Budget& budget) {
   size_t unproven = 0;
   std::vector<KernelSpace> found;
   const auto running = spacesOfVcpus(memory);
@@ -172,16 +185,19 @@ Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, 
   }
   // A note stays what it was when another kernel is started by kexec.
   if (!found.empty() && (running.empty() || anyMaps(running, found.front()))) return found;
-  if (auto kernels = kernelsOf(running, "a vCPU's registers; its root page table at "); !kernels.empty()) {
+  if (auto kernels = kernelsOf(running, "a vCPU's registers; its root page table at ", budget);
+      !kernels.empty()) {
     return kernels;
   }
   if (!found.empty()) return found;
 
-  found = scanForKernels(memory, unproven, stop);
+  found = kernelsOf(scanForPageTables(memory, kLowMemoryEnd, budget),
+                    "the root page table that its CPUs start with, at ", budget);
+  if (found.empty()) found = scanForKernels(memory, unproven, budget);
   if (found.empty()) {
-    found = kernelsOf(scanForPageTables(memory, stop), "a scan of memory; a root page table at ");
+    found = kernelsOf(scanForPageTables(memory, {~uint64_t{0}}, budget),
+                      "a scan of memory; a root page table at ", budget);
   }
-  if (stop.stop_requested()) return failure("ABORTED", "Finding the kernel was aborted.", "");
   if (found.empty()) return notFound(memory, unproven);
   return found;
 }

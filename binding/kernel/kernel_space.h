@@ -1,12 +1,12 @@
 #pragma once
 
-#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "kernel/kallsyms.h"
 #include "kernel/kernel_image.h"
 #include "kernel/vmcoreinfo.h"
+#include "memory/budget.h"
 #include "paging/kernel_memory.h"
 
 namespace xfilter {
@@ -31,10 +31,12 @@ struct KernelSpace {
 std::optional<KernelSpace> proveKernelSpace(const PhysicalMemory& memory, const Vmcoreinfo& info,
                                             std::string how);
 
-/// Every kernel of the memory, each once, by the first of these that leads to one: the source's note, if the
-/// vCPUs' page tables do not lead elsewhere; the vCPUs' page tables; VMCOREINFO by a scan; root page tables
-/// by a scan. KERNEL_NOT_FOUND says what was seen.
-Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, const std::stop_token& stop);
+/// Every kernel of the memory, each once and at most eight, by the first of these that leads to one: the
+/// source's note, if the vCPUs' page tables do not lead elsewhere; the vCPUs' page tables; the page table
+/// that the kernel keeps in low memory; VMCOREINFO by a scan; root page tables by a scan. What comes later is
+/// easier for the guest's users to forge. KERNEL_NOT_FOUND says what was seen; it may also mean that the
+/// budget is spent.
+Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, Budget& budget);
 
 /// The same address space by the kernel's own root table, which lies at `rootTable` in its image: a process's
 /// table goes with the process, and with page-table isolation there is one that maps little of the kernel.

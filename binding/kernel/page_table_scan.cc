@@ -25,8 +25,8 @@ constexpr size_t kMaxEntries = 1 << 14;
 constexpr size_t kMaxFound = 32;
 constexpr uint64_t kImageStep = uint64_t{2} << 20;
 
-bool mapsSomething(const AddressSpace& space) {
-  for (uint64_t at = 0; at < kKernelImageSize; at += kImageStep) {
+bool mapsSomething(const AddressSpace& space, Budget& budget) {
+  for (uint64_t at = 0; at < kKernelImageSize && budget.spend(); at += kImageStep) {
     if (space.translate(kKernelImageBase + at)) return true;
   }
   return false;
@@ -34,16 +34,16 @@ bool mapsSomething(const AddressSpace& space) {
 
 }  // namespace
 
-std::vector<AddressSpace> scanForPageTables(const PhysicalMemory& memory, const std::stop_token& stop) {
+std::vector<AddressSpace> scanForPageTables(const PhysicalMemory& memory, PhysicalAddress end,
+                                            Budget& budget) {
   std::vector<AddressSpace> found;
   std::unordered_set<uint64_t> seen;
-  for (MemoryRange run = memory.nextStored({0}); run.size > 0;
+  for (MemoryRange run = memory.nextStored({0}); run.size > 0 && run.start < end && budget.spend();
        run = memory.nextStored(run.start + run.size)) {
-    if (stop.stop_requested()) return {};
-    run.size = std::min(run.size, kScanChunk);
-    const uint64_t end = run.start.value + run.size;
-    for (uint64_t page = (run.start.value + kPageSize - 1) & ~(kPageSize - 1); page + kPageSize <= end;
-         page += kPageSize) {
+    run.size = std::min({run.size, kScanChunk, end.value - run.start.value});
+    const uint64_t runEnd = run.start.value + run.size;
+    for (uint64_t page = (run.start.value + kPageSize - 1) & ~(kPageSize - 1);
+         page + kPageSize <= runEnd && budget.spend(); page += kPageSize) {
       const auto bytes = memory.view({page + kLastEntry});
       uint64_t entry = 0;
       if (bytes.size() < sizeof entry) continue;
@@ -54,7 +54,7 @@ std::vector<AddressSpace> scanForPageTables(const PhysicalMemory& memory, const 
       seen.insert(entry);
       for (const int levels : {4, 5}) {
         const AddressSpace space(memory, {page}, levels);
-        if (mapsSomething(space)) found.push_back(space);
+        if (mapsSomething(space, budget)) found.push_back(space);
       }
     }
     memory.release(run);

@@ -48,18 +48,22 @@ constexpr std::array kEntries = {
 };
 
 std::optional<KallsymsTables> namedTables(const Vmcoreinfo& info) {
-  const auto numSyms = info.symbol("kallsyms_num_syms");
-  const auto names = info.symbol("kallsyms_names");
-  const auto tokenTable = info.symbol("kallsyms_token_table");
-  const auto tokenIndex = info.symbol("kallsyms_token_index");
+  const auto inImage = [&](std::string_view name) {
+    const auto address = info.symbol(name);
+    return address && isInKernelImage(*address) ? address : std::nullopt;
+  };
+  const auto numSyms = inImage("kallsyms_num_syms");
+  const auto names = inImage("kallsyms_names");
+  const auto tokenTable = inImage("kallsyms_token_table");
+  const auto tokenIndex = inImage("kallsyms_token_index");
   if (!numSyms || !names || !tokenTable || !tokenIndex) return std::nullopt;
   return KallsymsTables{*numSyms,
                         *names,
                         *tokenTable,
                         *tokenIndex,
-                        info.symbol("kallsyms_offsets"),
-                        info.symbol("kallsyms_relative_base"),
-                        info.symbol("kallsyms_addresses")};
+                        inImage("kallsyms_offsets"),
+                        inImage("kallsyms_relative_base"),
+                        inImage("kallsyms_addresses")};
 }
 
 struct Found {
@@ -68,22 +72,24 @@ struct Found {
 };
 
 /// Copies the tables if they agree with one of the symbols that are known.
-std::optional<Kallsyms> load(KernelMemory& memory, const KallsymsTables& tables, const KernelSpace& space) {
+std::optional<Kallsyms> load(KernelMemory& memory, const KallsymsTables& tables, const KernelSpace& space,
+                             Budget& budget) {
   for (const KnownSymbol& known : space.known) {
+    if (!budget.spendLong()) break;
     if (auto table = Kallsyms::load(memory, tables, known)) return std::move(*table);
   }
   return std::nullopt;
 }
 
-Result<Found> findTable(KernelMemory& memory, const KernelSpace& space) {
+Result<Found> findTable(KernelMemory& memory, const KernelSpace& space, Budget& budget) {
   if (const auto named = space.info ? namedTables(*space.info) : std::nullopt) {
-    if (auto table = load(memory, *named, space)) {
+    if (auto table = load(memory, *named, space, budget)) {
       return Found{std::move(*table), "tables named by VMCOREINFO"};
     }
   }
   for (const auto& candidate :
-       scanForKallsyms(memory, space.imageStart, kKernelImageBase + kKernelImageSize)) {
-    if (auto table = load(memory, candidate, space)) {
+       scanForKallsyms(memory, space.imageStart, kKernelImageBase + kKernelImageSize, budget)) {
+    if (auto table = load(memory, candidate, space, budget)) {
       return Found{std::move(*table), "tables found by a scan of the kernel's image"};
     }
   }
@@ -93,8 +99,8 @@ Result<Found> findTable(KernelMemory& memory, const KernelSpace& space) {
 
 }  // namespace
 
-Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space) {
-  const auto found = findTable(memory, space);
+Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space, Budget& budget) {
+  const auto found = findTable(memory, space, budget);
   if (!found) return tl::unexpected(found.error());
 
   std::array<std::string_view, kEntries.size()> names;

@@ -38,7 +38,7 @@ struct FoundSymbols {
   std::string found;  // how many symbols, in which encoding
 };
 
-/// Reads the kernel's symbol table. SYMBOLS_NOT_FOUND says what is missing.
-Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space);
+/// Reads the kernel's symbol table. SYMBOLS_NOT_FOUND says what is missing, or that the budget was spent.
+Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space, Budget& budget);
 
 }  // namespace xfilter

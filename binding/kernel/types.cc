@@ -11,15 +11,27 @@ namespace xfilter {
 namespace {
 
 constexpr uint64_t kMaxBtf = 64 << 20;
-constexpr uint64_t kLargePage = 2 << 20;
+// Of what begins as BTF does: a kernel's image has one, and those of its modules lie elsewhere.
+constexpr int kMaxTries = 16;
 constexpr char kSupply[] =
     "Give the BTF of exactly this kernel as a file (types.btf, --types-btf): /sys/kernel/btf/vmlinux of a "
     "machine that "
     "runs it, or one made from its debug package with `pahole --btf_encode_detached`.";
 
+/// Whether there is memory at all of [start, start + size).
+bool isMapped(KernelMemory& memory, VirtualAddress start, uint64_t size) {
+  for (uint64_t at = 0; at < size;) {
+    const auto bytes = memory.view(start + at);
+    if (bytes.empty()) return false;
+    at += bytes.size();
+  }
+  return true;
+}
+
 Result<Btf> copyBtf(KernelMemory& memory, VirtualAddress start, uint64_t size) {
-  std::vector<std::byte> blob(size);
-  if (!memory.read(start, blob.data(), blob.size())) {
+  // Before room is made for what the guest only claims.
+  std::vector<std::byte> blob(isMapped(memory, start, size) ? size : 0);
+  if (blob.empty() || !memory.read(start, blob.data(), blob.size())) {
     return failure("TYPES_INVALID", "The kernel's BTF is not all in the image.", kSupply);
   }
   return Btf::parse(std::move(blob));
@@ -37,26 +49,27 @@ struct BtfHeader {
 };
 constexpr std::array<uint8_t, 4> kMagic = {0x9f, 0xeb, 1, 0};
 
-Result<Types> scanForTypes(KernelMemory& memory, VirtualAddress imageStart) {
+Result<Types> scanForTypes(KernelMemory& memory, VirtualAddress imageStart, Budget& budget) {
   const VirtualAddress imageEnd = kKernelImageBase + kKernelImageSize;
-  std::optional<Error> lastError;
-  for (VirtualAddress at = imageStart; at < imageEnd;) {
+  int tries = 0;
+  for (VirtualAddress at = imageStart; at < imageEnd && tries < kMaxTries && budget.spend();) {
     auto bytes = memory.view(at);
     if (bytes.empty()) {
-      at = {(at.value + kLargePage) & ~(kLargePage - 1)};
+      at = {(at.value + kPageSize) & ~(kPageSize - 1)};
       continue;
     }
     bytes = bytes.first(std::min<uint64_t>(bytes.size(), imageEnd.value - at.value));
-    const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
-    const auto* hit = std::search(data, data + bytes.size(), kMagic.begin(), kMagic.end());
-    if (hit == data + bytes.size()) {
+    const void* hit = memmem(bytes.data(), bytes.size(), kMagic.data(), kMagic.size());
+    if (!hit) {
       // The magic may straddle the edge of two pages only if BTF were not aligned to 4 bytes, which it is.
       at = at + bytes.size();
       continue;
     }
-    at = at + static_cast<uint64_t>(hit - data);
+    at = at + static_cast<uint64_t>(static_cast<const std::byte*>(hit) - bytes.data());
     const auto header = memory.read<BtfHeader>(at);
     if (header && header->typeSize > 0 && header->stringSize > 0 && header->blobSize() <= kMaxBtf) {
+      if (!budget.spendLong()) break;
+      ++tries;
       auto btf = copyBtf(memory, at, header->blobSize());
       if (btf && btf->sizeOf("task_struct"))
         return Types{std::move(*btf), "BTF found by a scan of the kernel's image"};
@@ -69,7 +82,8 @@ Result<Types> scanForTypes(KernelMemory& memory, VirtualAddress imageStart) {
 
 }  // namespace
 
-Result<Types> typesOfGuest(KernelMemory& memory, const Symbols& symbols, VirtualAddress imageStart) {
+Result<Types> typesOfGuest(KernelMemory& memory, const Symbols& symbols, VirtualAddress imageStart,
+                           Budget& budget) {
   if (symbols.start_btf && symbols.stop_btf && *symbols.start_btf < *symbols.stop_btf) {
     const uint64_t size = symbols.stop_btf->value - symbols.start_btf->value;
     if (size <= kMaxBtf) {
@@ -78,7 +92,7 @@ Result<Types> typesOfGuest(KernelMemory& memory, const Symbols& symbols, Virtual
       }
     }
   }
-  return scanForTypes(memory, imageStart);
+  return scanForTypes(memory, imageStart, budget);
 }
 
 Result<Types> typesOfFile(const std::string& path) {

@@ -65,15 +65,15 @@ std::optional<uint64_t> Vmcoreinfo::kernelOffset() const {
   return parseNumber<uint64_t>(value("KERNELOFFSET"), 16);
 }
 
-void scanForVmcoreinfo(const PhysicalMemory& memory,
+void scanForVmcoreinfo(const PhysicalMemory& memory, Budget& budget,
                        const std::function<bool(Vmcoreinfo, PhysicalAddress)>& visit) {
   PhysicalAddress at{0};
-  for (;;) {
+  while (budget.spend()) {
     MemoryRange run = memory.nextStored(at);
     if (run.size == 0) return;
     run.size = std::min(run.size, kScanChunk);
     const uint64_t end = run.start.value + run.size;
-    for (uint64_t page = (run.start.value + kPageSize - 1) & ~(kPageSize - 1); page < end;
+    for (uint64_t page = (run.start.value + kPageSize - 1) & ~(kPageSize - 1); page < end && budget.spend();
          page += kPageSize) {
       const auto bytes = memory.view({page});
       if (bytes.size() < kFirstKey.size() ||

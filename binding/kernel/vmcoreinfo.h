@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "memory/address.h"
+#include "memory/budget.h"
 #include "memory/physical_memory.h"
 
 namespace xfilter {
@@ -37,8 +38,9 @@ class Vmcoreinfo {
 };
 
 /// Looks at the start of each stored page for a text that parses, and hands each to `visit`, until that
-/// returns false. Page caches, earlier kernels and nested guests leave copies: expect several.
-void scanForVmcoreinfo(const PhysicalMemory& memory,
+/// returns false or the budget is spent. Page caches, earlier kernels and nested guests leave copies: expect
+/// several.
+void scanForVmcoreinfo(const PhysicalMemory& memory, Budget& budget,
                        const std::function<bool(Vmcoreinfo, PhysicalAddress)>& visit);
 
 }  // namespace xfilter

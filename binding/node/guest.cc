@@ -13,14 +13,13 @@ namespace {
 
 using GuestPointer = std::shared_ptr<const AttachedGuest>;
 
-Result<GuestPointer> attachImage(const std::string& path, const KernelOptions& options,
-                                 const std::stop_token& stop) {
+Result<GuestPointer> attachImage(const std::string& path, const KernelOptions& options, Budget budget) {
   const auto start = std::chrono::steady_clock::now();
   auto image = Image::open(path);
   if (!image) return tl::unexpected(image.error());
   const auto opened = std::chrono::steady_clock::now() - start;
 
-  auto kernel = findKernel(**image, options, stop);
+  auto kernel = findKernel(**image, options, budget);
   if (const auto intact = (*image)->intact(); !intact) return tl::unexpected(intact.error());
   if (!kernel) return tl::unexpected(kernel.error());
   const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(opened).count();
@@ -30,6 +29,12 @@ Result<GuestPointer> attachImage(const std::string& path, const KernelOptions& o
       {"memory", std::string((*image)->format()) + " file, by its content",
        std::to_string(ranges) + (ranges == 1 ? " range" : " ranges"), static_cast<uint64_t>(nanoseconds)});
   return std::make_shared<const AttachedGuest>(AttachedGuest{std::move(*image), std::move(*kernel)});
+}
+
+/// The time that `budgetMs` gives.
+std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
+  const double milliseconds = options.Get("budgetMs").ToNumber();
+  return std::chrono::nanoseconds(static_cast<int64_t>(milliseconds * 1e6));
 }
 
 Result<Snapshot> takeSnapshot(const AttachedGuest& guest, const WalkOptions& options,
@@ -81,9 +86,7 @@ Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   requireOpen(env);
   const auto given = info[0].As<Napi::Object>();
-  const double budgetMs = given.Get("budgetMs").ToNumber();
-  const WalkOptions options{.details = given.Get("details").ToBoolean(),
-                            .budget = std::chrono::nanoseconds(static_cast<int64_t>(budgetMs * 1e6))};
+  const WalkOptions options{.details = given.Get("details").ToBoolean(), .budget = budgetOf(given)};
   return environment(env).jobs.start<Snapshot>(
       env,
       [guest = guest_, options](const std::stop_token& stop) { return takeSnapshot(*guest, options, stop); },
@@ -107,9 +110,8 @@ Napi::Value attach(const Napi::CallbackInfo& info) {
   if (const Napi::Value btf = given.Get("btf"); btf.IsString()) options.btf = btf.ToString().Utf8Value();
   return environment(env).jobs.start<GuestPointer>(
       env,
-      [path = given.Get("path").ToString().Utf8Value(), options](const std::stop_token& stop) {
-        return attachImage(path, options, stop);
-      },
+      [path = given.Get("path").ToString().Utf8Value(), options, time = budgetOf(given)](
+          const std::stop_token& stop) { return attachImage(path, options, Budget(stop, time)); },
       [](Napi::Env e, GuestPointer guest) { return Guest::create(e, std::move(guest)); });
 }
 

@@ -6,8 +6,8 @@
 
 #include "kernel/guest_object.h"
 #include "kernel/kernel.h"
+#include "memory/budget.h"
 #include "walk/address_index.h"
-#include "walk/budget.h"
 #include "walk/quality.h"
 
 namespace xfilter {

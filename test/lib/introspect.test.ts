@@ -51,7 +51,7 @@ describe("introspect", () => {
     const types = { btf: file("types.btf", "these are no types") };
     await expect(introspect(image, { types })).rejects.toMatchObject({ code: "TYPES_INVALID" });
   });
-  const wrong = [{ walkBudgetMs: 0 }, { walkBudgetMs: 1.5 }, { walkBudgetMs: Number.NaN }];
+  const wrong = [{ attachBudgetMs: 0 }, { walkBudgetMs: 0 }, { walkBudgetMs: 1.5 }, { walkBudgetMs: Number.NaN }];
   it.each(wrong)("rejects the option %j as out of range", async (options) => {
     const error = { name: "RangeError", code: "ERR_INVALID_OPTION" };
     await expect(introspect(image, options as never)).rejects.toMatchObject(error);
@@ -66,9 +66,13 @@ describe("introspect", () => {
   it("names the option that it does not know", async () => {
     const unknown = introspect(image, { walkBudget: 5 } as never);
     await expect(unknown).rejects.toThrow(
-      '"walkBudget" is not among the options, which are signal, types, walkBudgetMs.',
+      '"walkBudget" is not among the options, which are signal, types, attachBudgetMs, walkBudgetMs.',
     );
     await expect(introspect(image, { types: { btf: "x", isf2: "y" } } as never)).rejects.toThrow('"isf2"');
+  });
+  it("gives up when its time is up", async () => {
+    const large = file("large", Buffer.alloc(64 << 20, 0x41));
+    await expect(introspect(large, { attachBudgetMs: 1 })).rejects.toMatchObject({ code: "ATTACH_BUDGET" });
   });
   it("rejects with the signal's reason, before and while it searches", async () => {
     const reason = new Error("enough");

@@ -1,6 +1,7 @@
 #include "kernel/btf.h"
 
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <random>
 
@@ -389,4 +390,19 @@ TEST_CASE("btf: the types of the kernel that runs this test are read, where it h
   CHECK(btf->field("list_head", "prev")->offset == 8);
   CHECK(btf->field("sock", "__sk_common.skc_daddr").has_value());
   CHECK(btf->sizeOf("task_struct") > 1000);
+}
+
+TEST_CASE("btf: names made to collide by the hash that everybody knows do not") {
+  constexpr size_t kNames = 1500;
+  constexpr size_t kSlots = 4096;
+  std::vector<std::string> names;
+  for (uint64_t i = 0; names.size() < kNames; ++i) {
+    std::string name = std::to_string(i);
+    if ((std::hash<std::string_view>()(name) & (kSlots - 1)) < 8) names.push_back(std::move(name));
+  }
+  BtfBuilder builder;
+  uint32_t size = 0;
+  for (const std::string& name : names) builder.structure(name, ++size, {});
+  const Btf btf = parse(builder);
+  for (const size_t i : {size_t{0}, kNames / 2, kNames - 1}) CHECK(btf.sizeOf(names[i]) == i + 1);
 }

@@ -16,10 +16,15 @@ constexpr VirtualAddress kRodata{0xffffffff82000000};
 constexpr VirtualAddress kEnd{0xffffffff83000000};
 constexpr KnownSymbol kStext{"_stext", kText};
 
+std::vector<KallsymsTables> scan(KernelMemory& memory, VirtualAddress begin, VirtualAddress end) {
+  Budget budget({}, std::chrono::minutes(1));
+  return scanForKallsyms(memory, begin, end, budget);
+}
+
 /// The first candidate that loads, as an attach takes it.
 std::optional<Kallsyms> scanAndLoad(KernelMemory& memory, VirtualAddress begin = kText,
                                     VirtualAddress end = kEnd) {
-  for (const KallsymsTables& tables : scanForKallsyms(memory, begin, end)) {
+  for (const KallsymsTables& tables : scan(memory, begin, end)) {
     auto symbols = Kallsyms::load(memory, tables, kStext);
     if (symbols) return std::move(*symbols);
   }
@@ -145,18 +150,18 @@ TEST_CASE("kallsyms scan: nothing is looked at outside of the range") {
   FakeGuest guest;
   guest.map(image.start, image.bytes);
   KernelMemory memory(guest.space());
-  CHECK(scanForKallsyms(memory, kText, kRodata).empty());
-  CHECK(scanForKallsyms(memory, kRodata + (2 << 20), kEnd).empty());
-  CHECK(scanForKallsyms(memory, kEnd, kText).empty());
-  CHECK_FALSE(scanForKallsyms(memory, kText, kEnd).empty());
-  CHECK_FALSE(scanForKallsyms(memory, kText, VirtualAddress{~uint64_t{0}}).empty());
+  CHECK(scan(memory, kText, kRodata).empty());
+  CHECK(scan(memory, kRodata + (2 << 20), kEnd).empty());
+  CHECK(scan(memory, kEnd, kText).empty());
+  CHECK_FALSE(scan(memory, kText, kEnd).empty());
+  CHECK_FALSE(scan(memory, kText, VirtualAddress{~uint64_t{0}}).empty());
 }
 
 TEST_CASE("kallsyms scan: memory without tables has no candidate") {
   FakeGuest guest;
   guest.map(kRodata, noise(1 << 20));
   KernelMemory memory(guest.space());
-  CHECK(scanForKallsyms(memory, kText, kEnd).empty());
+  CHECK(scan(memory, kText, kEnd).empty());
 }
 
 TEST_CASE("kallsyms scan: memory full of false anchors is given up on") {
@@ -187,4 +192,16 @@ TEST_CASE("kallsyms scan: random damage yields candidates or none, never a crash
       if (symbols) CHECK(symbols->size() > 0);
     }
   }
+}
+
+TEST_CASE("kallsyms scan: one that is aborted ends without a candidate") {
+  const auto image = KallsymsBuilder(kernelSymbols(1000)).build(kLinux5_10, kRodata);
+  FakeGuest guest;
+  guest.map(image.start, image.bytes);
+  KernelMemory memory(guest.space());
+  std::stop_source stop;
+  Budget budget(stop.get_token(), std::chrono::minutes(1));
+  CHECK_FALSE(scanForKallsyms(memory, kText, kEnd, budget).empty());
+  stop.request_stop();
+  CHECK(scanForKallsyms(memory, kText, kEnd, budget).empty());
 }

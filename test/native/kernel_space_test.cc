@@ -31,11 +31,44 @@ class Guest : public FakeGuest {
   }
   PhysicalAddress frame() const { return frame_; }
 
-  Result<std::vector<KernelSpace>> find() { return findKernelSpaces(memory(), {}); }
+  Result<std::vector<KernelSpace>> find() {
+    Budget budget({}, std::chrono::minutes(1));
+    return findKernelSpaces(memory(), budget);
+  }
 
  private:
   PhysicalAddress frame_;
 };
+
+/// Puts the guest's root table and its init_uts_ns into its image, and returns the VMCOREINFO that says so.
+std::string vmcoreinfoOf(Guest& guest) {
+  const auto root = guest.memory().bytes(guest.root()).first(kPageSize);
+  std::copy(root.begin(), root.end(), guest.memory().bytes(guest.frame() + kLarge).begin());
+  guest.write(kText + 0x2000 + 130, bytesOf(std::string_view("6.1.0-56-amd64\0", 15)));
+  return "OSRELEASE=6.1.0-56-amd64\nSYMBOL(swapper_pg_dir)=ffffffff84400000\n"
+         "SYMBOL(_stext)=ffffffff84200000\nSYMBOL(init_uts_ns)=ffffffff84202000\nNUMBER(phys_base)=" +
+         std::to_string(static_cast<int64_t>(guest.frame().value - 0x420'0000)) + "\n";
+}
+
+struct OtherKernel {
+  PhysicalAddress root;
+  VirtualAddress text{0xffff'ffff'8c00'0000};
+};
+
+/// Another kernel's tables and image, in the same memory.
+OtherKernel addOtherKernel(Guest& guest) {
+  const PhysicalAddress image = guest.allocate(kLarge);
+  const PhysicalAddress root = guest.allocate(kPageSize), upper = guest.allocate(kPageSize),
+                        lower = guest.allocate(kPageSize);
+  const auto store = [&](PhysicalAddress at, uint64_t entry) {
+    std::memcpy(guest.memory().bytes(at).data(), &entry, sizeof entry);
+  };
+  store(root + 511 * 8, upper.value | 0x63);
+  store(upper + 510 * 8, lower.value | 0x63);
+  store(lower + 0x60 * 8, image.value | 0xe3);
+  std::memcpy(guest.memory().bytes(image + 64).data(), kBanner.data(), kBanner.size() + 1);
+  return {root};
+}
 
 VcpuRegisters vcpu(uint64_t cr3, int levels = 4) {
   return {.cr3 = cr3, .cr4 = levels == 5 ? uint64_t{1} << 12 : 0};
@@ -109,46 +142,94 @@ TEST_CASE("kernel space: registers that lead nowhere cost nothing but themselves
 TEST_CASE("kernel space: the kernel that runs is taken, not the one that a stale note names") {
   Guest stale;
   stale.putBanner(0x1000);
-  // Its root table and its init_uts_ns lie in its image, as VMCOREINFO says.
-  const VirtualAddress swapper = kText + kLarge;
-  const VirtualAddress utsName = kText + 0x2000;
-  const uint64_t table = stale.frame().value + kLarge;
-  const auto root = stale.memory().bytes(stale.root()).first(kPageSize);
-  std::copy(root.begin(), root.end(), stale.memory().bytes({table}).begin());
-  stale.write(utsName + 130, bytesOf(std::string_view("6.1.0-56-amd64\0", 15)));
-  const std::string note =
-      "OSRELEASE=6.1.0-56-amd64\nSYMBOL(swapper_pg_dir)=ffffffff84400000\n"
-      "SYMBOL(_stext)=ffffffff84200000\nSYMBOL(init_uts_ns)=ffffffff84202000\nNUMBER(phys_base)=" +
-      std::to_string(static_cast<int64_t>(stale.frame().value - 0x420'0000)) + "\n";
-  CHECK(swapper.value == 0xffff'ffff'8440'0000);
+  const std::string note = vmcoreinfoOf(stale);
   stale.memory().note = note;
   REQUIRE(stale.find().has_value());
   CHECK(stale.find()->front().info.has_value());
   stale.memory().registers = {vcpu(stale.root().value)};
   CHECK(stale.find()->front().how == "the image's VMCOREINFO note");
 
-  // Another kernel's tables and image, in the same memory.
-  const PhysicalAddress image = stale.allocate(kLarge);
-  const PhysicalAddress newRoot = stale.allocate(kPageSize), upper = stale.allocate(kPageSize),
-                        lower = stale.allocate(kPageSize);
-  const auto store = [&](PhysicalAddress at, uint64_t entry) {
-    std::memcpy(stale.memory().bytes(at).data(), &entry, sizeof entry);
-  };
-  store(newRoot + 511 * 8, upper.value | 0x63);
-  store(upper + 510 * 8, lower.value | 0x63);
-  store(lower + 0x60 * 8, image.value | 0xe3);
-  std::memcpy(stale.memory().bytes(image + 64).data(), kBanner.data(), kBanner.size() + 1);
-  stale.memory().registers = {vcpu(newRoot.value)};
+  const OtherKernel running = addOtherKernel(stale);
+  stale.memory().registers = {vcpu(running.root.value)};
   const auto found = stale.find();
   REQUIRE(found.has_value());
-  CHECK(found->front().space.root() == newRoot);
-  CHECK(found->front().imageStart.value == 0xffff'ffff'8c00'0000);
+  CHECK(found->front().space.root() == running.root);
+  CHECK(found->front().imageStart == running.text);
+}
+
+TEST_CASE("kernel space: the kernel that low memory leads to is taken, not one that a user made up") {
+  Guest guest;
+  guest.putBanner(0x1000);
+  const std::string text = vmcoreinfoOf(guest);
+  const PhysicalAddress page = guest.allocate(kPageSize);
+  std::memcpy(guest.memory().bytes(page).data(), text.data(), text.size());
+  REQUIRE(guest.find().has_value());
+  CHECK(guest.find()->front().how.starts_with("a scan of memory; VMCOREINFO"));
+
+  const OtherKernel real = addOtherKernel(guest);
+  const auto low = guest.memory().add({0x9c000}, kPageSize);
+  const auto entry = guest.memory().bytes(real.root + 511 * 8).first(8);
+  std::copy(entry.begin(), entry.end(), low.begin() + 511 * 8);
+  const auto found = guest.find();
+  REQUIRE(found.has_value());
+  REQUIRE(found->size() == 1);
+  CHECK(found->front().how.starts_with("the root page table that its CPUs start with"));
+  CHECK(found->front().imageStart == real.text);
+}
+
+TEST_CASE("kernel space: a VMCOREINFO that names what lies outside of a kernel's image is none") {
+  Guest guest;
+  const std::string text = vmcoreinfoOf(guest);
+  const auto proven = [&](const std::string& changed) {
+    return proveKernelSpace(guest.memory(), *Vmcoreinfo::parse(changed), "").has_value();
+  };
+  CHECK(proven(text));
+  // The same pages by another address, as the direct map has them.
+  guest.mapPage({0xffff'8880'0420'0000}, guest.frame(), kLarge);
+  vmcoreinfoOf(guest);
+  std::string elsewhere = text;
+  elsewhere.replace(elsewhere.find("ffffffff84200000"), 16, "ffff888004200000");
+  CHECK_FALSE(proven(elsewhere));
+}
+
+TEST_CASE("kernel space: of many that were made up only a few are looked at") {
+  Guest guest;
+  const std::string text = vmcoreinfoOf(guest);
+  const PhysicalAddress table = guest.frame() + kLarge;
+  for (uint64_t i = 1; i < 100; ++i) {
+    // The root table and the text once more, behind the first ones.
+    const auto root = guest.memory().bytes(table).first(kPageSize);
+    std::copy(root.begin(), root.end(), guest.memory().bytes(table + i * kPageSize).begin());
+    std::string other = text;
+    char name[17];
+    std::snprintf(name, sizeof name, "%016llx", 0xffff'ffff'8440'0000ULL + i * kPageSize);
+    other.replace(other.find("ffffffff84400000"), 16, name);
+    const PhysicalAddress page = guest.allocate(kPageSize);
+    std::memcpy(guest.memory().bytes(page).data(), other.data(), other.size());
+  }
+  const auto found = guest.find();
+  REQUIRE(found.has_value());
+  CHECK(found->size() == 8);
+}
+
+TEST_CASE("kernel space: a search that is aborted finds nothing, by whichever way") {
+  Guest guest;
+  guest.putBanner(0x1000);
+  std::stop_source stop;
+  stop.request_stop();
+  for (const bool registers : {false, true}) {
+    Budget budget(stop.get_token(), std::chrono::minutes(1));
+    if (registers) guest.memory().registers = {vcpu(guest.root().value)};
+    CHECK_FALSE(findKernelSpaces(guest.memory(), budget).has_value());
+    CHECK(budget.aborted());
+  }
 }
 
 TEST_CASE("kernel space: memory without a kernel says what was looked for") {
   FakeGuest guest;
   guest.allocate(kLarge);
-  const auto found = findKernelSpaces(guest.memory(), {});
+  Budget budget({}, std::chrono::minutes(1));
+  const auto found = findKernelSpaces(guest.memory(), budget);
   REQUIRE_FALSE(found.has_value());
   CHECK(found.error().code == std::string("KERNEL_NOT_FOUND"));
 }

@@ -72,14 +72,29 @@ TEST_CASE("vmcoreinfo: a scan finds each text that begins a page, and stops when
   put(low, 5 * kPageSize + 16);  // not at the start of a page
   put(high, kPageSize);
 
+  Budget budget({}, std::chrono::minutes(1));
   std::vector<uint64_t> found;
-  scanForVmcoreinfo(memory, [&](const Vmcoreinfo&, PhysicalAddress at) {
+  scanForVmcoreinfo(memory, budget, [&](const Vmcoreinfo&, PhysicalAddress at) {
     found.push_back(at.value);
     return true;
   });
   CHECK(found == std::vector<uint64_t>{0x3000, 0x1'0000'1000});
 
   int calls = 0;
-  scanForVmcoreinfo(memory, [&](const Vmcoreinfo&, PhysicalAddress) { return ++calls < 1; });
+  scanForVmcoreinfo(memory, budget, [&](const Vmcoreinfo&, PhysicalAddress) { return ++calls < 1; });
   CHECK(calls == 1);
+}
+
+TEST_CASE("vmcoreinfo: a scan that is aborted ends, also where nothing is found") {
+  FakeMemory memory;
+  const auto bytes = memory.add({0}, 1024 * kPageSize);
+  std::memcpy(bytes.data() + 1000 * kPageSize, kText.data(), kText.size());
+  std::stop_source stop;
+  Budget budget(stop.get_token(), std::chrono::minutes(1));
+  stop.request_stop();
+  scanForVmcoreinfo(memory, budget, [](const Vmcoreinfo&, PhysicalAddress) {
+    FAIL("it went on");
+    return true;
+  });
+  CHECK(budget.aborted());
 }

@@ -6,16 +6,22 @@
 
 namespace xfilter {
 
-/// What a walk may spend: it ends when its time is up or its caller has given up, whatever the guest's lists
-/// say.
+/// What an attach or a walk may spend: it ends when its time is up or its caller has given up, whatever the
+/// guest's memory says. Loops that it ends just stop: who began the work asks how it ended.
 class Budget {
  public:
   Budget(std::stop_token stop, std::chrono::nanoseconds time)
       : stop_(std::move(stop)), deadline_(std::chrono::steady_clock::now() + time) {}
 
-  /// Called for each step of every loop that the guest's memory drives; false once the walk has to end.
+  /// Called for each step of every loop that the guest's memory drives; false once the work has to end.
   bool spend() {
     if (++steps_ % kStepsPerLook == 0) look();
+    return state_ == State::kLeft;
+  }
+
+  /// The same for steps of milliseconds: looks each time.
+  bool spendLong() {
+    look();
     return state_ == State::kLeft;
   }
 
@@ -27,6 +33,7 @@ class Budget {
   static constexpr uint64_t kStepsPerLook = 256;
 
   void look() {
+    if (state_ != State::kLeft) return;
     if (stop_.stop_requested()) {
       state_ = State::kAborted;
     } else if (std::chrono::steady_clock::now() >= deadline_) {
