@@ -49,9 +49,9 @@ describe("a process that used the addon", () => {
       const limit = (bytes) => execFileSync("prlimit", ["--pid", String(process.pid), "--as=" + bytes + ":unlimited"]);
       const used = 1024 * Number(/VmSize:\\s*(\\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
       limit(used + 4 * 1024 * 1024);
-      const failed = await attach({ path: image }).promise.catch((error) => error);
+      const failed = await attach({ path: image, budgetMs: 60_000 }).promise.catch((error) => error);
       limit("unlimited");
-      const guest = await attach({ path: image }).promise;
+      const guest = await attach({ path: image, budgetMs: 60_000 }).promise;
       console.log(failed.code, failed.message, guest.kernel.architecture);`);
     expect(stdout, stderr).toMatch(/^OUT_OF_MEMORY No thread could be started: .* x86_64$/m);
   });
