@@ -9,6 +9,7 @@ export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./e
 export type { ClosesItself, CpusOptions, Guest, SnapshotOptions } from "./guest.ts";
 export { type IntrospectOptions, introspect, type TypesOptions } from "./introspect.ts";
 export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";
+export type { MemoryMapEntry } from "./memory-map.ts";
 export type { AbortSignalLike } from "./options.ts";
 export type { OtherKind, OtherSocket, OtherSocketJson } from "./other-socket.ts";
 export type { Process, ProcessJson } from "./process.ts";

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { argumentRangeError, invalidOption } from "./errors.ts";
 import { AttachedGuest, type Guest } from "./guest.ts";
+import { checkMemoryMap, type MemoryMapEntry } from "./memory-map.ts";
 import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import { parseTarget, type Target } from "./sources/target.ts";
@@ -11,6 +12,11 @@ export interface IntrospectOptions {
   readonly signal?: AbortSignalLike | undefined;
   /** Where the kernel's types come from. Default: the BTF that the guest's kernel carries in its own memory. */
   readonly types?: TypesOptions | undefined;
+  /**
+   * Where the guest's memory lies in the file, for a raw file in another order than QEMU's. Default: by the file's
+   * format. The pieces must not overlap, and what they leave out the guest does not have.
+   */
+  readonly memoryMap?: readonly MemoryMapEntry[] | undefined;
   /** Milliseconds that the search may take before it rejects with ATTACH_BUDGET: 1 to 600,000, default 60,000. */
   readonly attachBudgetMs?: number | undefined;
   /** Milliseconds that one walk may take before it rejects with WALK_BUDGET: 1 to 600,000, default 10,000. */
@@ -40,9 +46,13 @@ const MAX_BUDGET_MS = 600_000;
  */
 export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
   const { path } = parseTarget(target);
-  const { signal, btf, attachBudgetMs, walkBudgetMs } = checkOptions(options);
+  const { signal, btf, memoryMap, attachBudgetMs, walkBudgetMs } = checkOptions(options);
   if (signal?.aborted) throw signal.reason;
-  const attach: NativeAttachOptions = { path, budgetMs: attachBudgetMs, ...(btf === undefined ? {} : { btf }) };
+  const attach: NativeAttachOptions = {
+    ...{ path, budgetMs: attachBudgetMs },
+    ...(btf !== undefined && { btf }),
+    ...(memoryMap && { memoryMap }),
+  };
   const addon = loadNative();
   const native = await runJob(
     () => addon.attach(attach),
@@ -53,12 +63,13 @@ export async function introspect(target: string | Target, options: IntrospectOpt
 }
 
 function checkOptions(options: IntrospectOptions) {
-  checkKeys(options, ["signal", "types", "attachBudgetMs", "walkBudgetMs"]);
-  const { signal, types, attachBudgetMs = DEFAULT_ATTACH_BUDGET_MS, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
+  checkKeys(options, ["signal", "types", "memoryMap", "attachBudgetMs", "walkBudgetMs"]);
+  const { signal, types, memoryMap } = options;
+  const { attachBudgetMs = DEFAULT_ATTACH_BUDGET_MS, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
   checkSignal(signal);
   checkBudget("attachBudgetMs", attachBudgetMs);
   checkBudget("walkBudgetMs", walkBudgetMs);
-  return { signal, btf: checkTypes(types), attachBudgetMs, walkBudgetMs };
+  return { signal, btf: checkTypes(types), memoryMap: checkMemoryMap(memoryMap), attachBudgetMs, walkBudgetMs };
 }
 
 function checkBudget(name: string, milliseconds: number): void {

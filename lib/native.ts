@@ -17,8 +17,17 @@ export interface NativeJob<T> {
 export interface NativeAttachOptions {
   path: string;
   budgetMs: number;
+  /** Where the guest's memory lies in the file; the file's header is not looked at. */
+  memoryMap?: NativeMemoryMapEntry[];
   /** Path of a BTF file to use instead of the guest's own. */
   btf?: string;
+}
+
+/** In bytes. */
+export interface NativeMemoryMapEntry {
+  start: bigint;
+  size: bigint;
+  offset: bigint;
 }
 
 export interface NativeGuest {

@@ -98,6 +98,27 @@ std::optional<uint64_t> readRamEnd(KernelMemory& memory, const Symbols& symbols)
   return *frames * kPageSize;
 }
 
+/// What is there of a guest whose memory was cut off reads as a smaller guest, with rows missing.
+std::optional<Error> cutOff(const KernelSpace& found, const Symbols& symbols,
+                            std::optional<uint64_t> ramEnd) {
+  const PhysicalMemory& memory = found.space.memory();
+  if (!memory.claimsAllRam() || memory.ranges().empty()) return std::nullopt;
+  const MemoryRange& last = memory.ranges().back();
+  const uint64_t end = last.start.value + last.size;
+  uint64_t used = ramEnd.value_or(0);
+  // Its data may be cut off, too, and its tables.
+  if (!ramEnd && symbols.max_pfn) {
+    used = symbols.max_pfn->value - kKernelImageBase.value + static_cast<uint64_t>(found.physBase);
+  }
+  if (end >= used) return std::nullopt;
+  return Error{
+      "SOURCE_TRUNCATED",
+      "The guest's kernel uses memory up to " + std::to_string(used) + ", but the image ends at " +
+          std::to_string(end) + ".",
+      "Check that it is the guest's whole RAM: memory that was plugged in later lies in files of its "
+      "own, and an ELF core has all of it."};
+}
+
 /// The kernel's own address space, of which VMCOREINFO tells and otherwise the symbols do.
 AddressSpace ownSpace(const KernelSpace& found, const Symbols& symbols) {
   const auto& rootTable = symbols.init_top_pgt ? symbols.init_top_pgt : symbols.init_level4_pgt;
@@ -116,6 +137,9 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
   if (!foundSymbols) return tl::unexpected(foundSymbols.error());
   const Symbols& symbols = foundSymbols->symbols;
   clock.finish(steps, "kallsyms", foundSymbols->how, foundSymbols->found);
+
+  const auto ramEnd = readRamEnd(image, symbols);
+  if (auto error = cutOff(found, symbols, ramEnd)) return tl::unexpected(std::move(*error));
 
   const AddressSpace space = ownSpace(found, symbols);
   KernelMemory memory(space);
@@ -148,7 +172,7 @@ Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, St
       .space = space,
       .layout = std::move(*layout),
       .symbols = symbols,
-      .ramEnd = readRamEnd(memory, symbols),
+      .ramEnd = ramEnd,
   };
 }
 

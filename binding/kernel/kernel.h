@@ -47,7 +47,7 @@ struct Kernel {
 
 /// Finds the running kernel: its page tables, symbols, types, and from these the layout.
 ///
-/// Errors: KERNEL_NOT_FOUND, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,
+/// Errors: KERNEL_NOT_FOUND, SOURCE_TRUNCATED, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,
 /// LAYOUT_INCOMPLETE; ATTACH_BUDGET when the time is up, ABORTED on request.
 Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options, Budget& budget);
 

@@ -35,6 +35,23 @@ tl::unexpected<Error> truncated(const std::string& what) {
                  "The dump was cut short (a full disk?) or is still being written: take it again.");
 }
 
+std::string machineName(uint16_t machine) {
+  switch (machine) {
+    case EM_AARCH64:
+      return "an aarch64";
+    case EM_386:
+      return "a 32-bit x86";
+    case EM_PPC64:
+      return "a ppc64";
+    case EM_S390:
+      return "an s390x";
+    case EM_RISCV:
+      return "a riscv";
+    default:
+      return "another";
+  }
+}
+
 // More than 0xfffe segments do not fit e_phnum: then section 0 has the number.
 Result<uint64_t> programHeaderCount(std::span<const std::byte> file, const Elf64_Ehdr& header) {
   if (header.e_phnum != PN_XNUM) return header.e_phnum;
@@ -55,7 +72,10 @@ Result<ImageMap> readElfCore(std::span<const std::byte> file) {
   if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB) {
     return badFormat("This ELF file is not a 64-bit little-endian one.");
   }
-  if (header->e_machine != EM_X86_64) return badFormat("This ELF file is not of an x86_64 machine.");
+  if (header->e_machine != EM_X86_64) {
+    return badFormat("This ELF file is of " + machineName(header->e_machine) +
+                     " machine, not of an x86_64 one.");
+  }
   if (header->e_type != ET_CORE)
     return badFormat("This ELF file is not a core: it is a program or a library.");
   if (header->e_phentsize != sizeof(Elf64_Phdr))

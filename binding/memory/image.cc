@@ -55,13 +55,14 @@ Result<ImageMap> readRaw(std::span<const std::byte> file) {
 // The formats, in the order in which they are tried.
 struct Format {
   std::string_view name;
+  bool hasHeader;
   bool (*matches)(std::span<const std::byte> file);
   Result<ImageMap> (*read)(std::span<const std::byte> file);
 };
 constexpr std::array kFormats = {
-    Format{"elf", isElf, readElfCore},
-    Format{"lime", isLime, readLime},
-    Format{"raw", isRaw, readRaw},
+    Format{"elf", true, isElf, readElfCore},
+    Format{"lime", true, isLime, readLime},
+    Format{"raw", false, isRaw, readRaw},
 };
 
 constexpr std::array<std::byte, kPageSize> kZeroPage{};
@@ -71,12 +72,14 @@ constexpr std::array<std::byte, kPageSize> kZeroPage{};
 Result<std::unique_ptr<Image>> Image::open(const std::string& path) {
   auto file = MappedFile::open(path);
   if (!file) return tl::unexpected(file.error());
+  // A guest's RAM may begin with a hole, which reading would fill; no header is in one.
+  const bool mayHaveHeader = (*file)->nextStored(0, 1).size > 0;
   const auto bytes = (*file)->bytes();
-  if (const auto* foreign = foreignFormat(bytes)) {
+  if (const auto* foreign = mayHaveHeader ? foreignFormat(bytes) : nullptr) {
     return failure("SOURCE_FORMAT", path + " is " + std::string(foreign->name) + ".", kSupply);
   }
   for (const auto& format : kFormats) {
-    if (!format.matches(bytes)) continue;
+    if ((format.hasHeader && !mayHaveHeader) || !format.matches(bytes)) continue;
     auto map = format.read(bytes);
     if (!map) return failure(map.error().code, path + ": " + map.error().message, map.error().advice);
     return std::unique_ptr<Image>(new Image(std::move(*file), format.name, std::move(*map)));

@@ -49,6 +49,7 @@ class Image final : public PhysicalMemory {
   std::string_view vmcoreinfoNote() const override { return vmcoreinfoNote_; }
   std::span<const VcpuRegisters> vcpus() const override { return vcpus_; }
   std::string_view format() const override { return format_; }
+  bool claimsAllRam() const override { return format_ != "elf"; }
   uint64_t fileSize() const { return file_->bytes().size(); }
   Result<void> intact() const override;
 

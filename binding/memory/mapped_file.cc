@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "memory/address.h"
 #include "memory/sigbus_guard.h"
@@ -29,6 +30,21 @@ tl::unexpected<Error> openFailure(const std::string& path, int error) {
   }
 }
 
+std::string_view kindOf(const struct stat& status) {
+  switch (status.st_mode & S_IFMT) {
+    case S_IFREG:
+      return "empty";
+    case S_IFDIR:
+      return "a directory, not a file";
+    case S_IFIFO:
+      return "a FIFO, not a file";
+    case S_IFSOCK:
+      return "a socket, not a file";
+    default:
+      return "a device, not a file";
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<MappedFile>> MappedFile::open(const std::string& path) {
@@ -42,10 +58,9 @@ Result<std::unique_ptr<MappedFile>> MappedFile::open(const std::string& path) {
     ::close(fd);
     return openFailure(path, error);
   }
-  if (!S_ISREG(status.st_mode) || status.st_size == 0) {
+  if (!S_ISREG(status.st_mode) || status.st_size <= 0) {
     ::close(fd);
-    return failure("SOURCE_FORMAT",
-                   path + (S_ISREG(status.st_mode) ? " is empty." : " is not a regular file."),
+    return failure("SOURCE_FORMAT", path + " is " + std::string(kindOf(status)) + ".",
                    "Give a memory image: an ELF core of QEMU or libvirt, or a raw file of the guest's RAM.");
   }
 

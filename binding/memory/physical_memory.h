@@ -55,6 +55,9 @@ class PhysicalMemory {
   /// "elf", "raw", …
   virtual std::string_view format() const = 0;
 
+  /// Whether the source has all of the guest's RAM, or else was cut off: dumps that leave pages out have not.
+  virtual bool claimsAllRam() const { return false; }
+
   /// An error if bytes handed out since the source was opened were not the guest's, because the file shrank
   /// below its mapping. Checked after every attach and walk.
   virtual Result<void> intact() const = 0;

@@ -1,6 +1,7 @@
 #include "node/guest.h"
 
 #include <chrono>
+#include <utility>
 
 #include "node/columns.h"
 #include "node/environment.h"
@@ -12,24 +13,6 @@ namespace xfilter::node {
 namespace {
 
 using GuestPointer = std::shared_ptr<const AttachedGuest>;
-
-Result<GuestPointer> attachImage(const std::string& path, const KernelOptions& options, Budget budget) {
-  const auto start = std::chrono::steady_clock::now();
-  auto image = Image::open(path);
-  if (!image) return tl::unexpected(image.error());
-  const auto opened = std::chrono::steady_clock::now() - start;
-
-  auto kernel = findKernel(**image, options, budget);
-  if (const auto intact = (*image)->intact(); !intact) return tl::unexpected(intact.error());
-  if (!kernel) return tl::unexpected(kernel.error());
-  const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(opened).count();
-  const auto ranges = (*image)->ranges().size();
-  kernel->steps.insert(
-      kernel->steps.begin(),
-      {"memory", std::string((*image)->format()) + " file, by its content",
-       std::to_string(ranges) + (ranges == 1 ? " range" : " ranges"), static_cast<uint64_t>(nanoseconds)});
-  return std::make_shared<const AttachedGuest>(AttachedGuest{std::move(*image), std::move(*kernel)});
-}
 
 /// The time that `budgetMs` gives.
 std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
@@ -49,6 +32,22 @@ Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::st
   auto vcpus = readVcpus(guest.kernel, guest.memory->vcpus(), stop);
   if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
   return vcpus;
+}
+
+ImageOptions imageOptions(const Napi::Object& given) {
+  ImageOptions options{.path = given.Get("path").ToString().Utf8Value()};
+  const Napi::Value map = given.Get("memoryMap");
+  if (!map.IsArray()) return options;
+  const auto entries = map.As<Napi::Array>();
+  for (uint32_t i = 0; i < entries.Length(); ++i) {
+    const auto entry = entries.Get(i).As<Napi::Object>();
+    const auto number = [&entry](const char* name) {
+      bool lossless = false;
+      return entry.Get(name).As<Napi::BigInt>().Uint64Value(&lossless);
+    };
+    options.memoryMap.push_back({{number("start")}, number("size"), number("offset")});
+  }
+  return options;
 }
 
 }  // namespace
@@ -110,8 +109,13 @@ Napi::Value attach(const Napi::CallbackInfo& info) {
   if (const Napi::Value btf = given.Get("btf"); btf.IsString()) options.btf = btf.ToString().Utf8Value();
   return environment(env).jobs.start<GuestPointer>(
       env,
-      [path = given.Get("path").ToString().Utf8Value(), options, time = budgetOf(given)](
-          const std::stop_token& stop) { return attachImage(path, options, Budget(stop, time)); },
+      [image = imageOptions(given), options,
+       time = budgetOf(given)](const std::stop_token& stop) -> Result<GuestPointer> {
+        Budget budget(stop, time);
+        auto guest = attachImage(image, options, budget);
+        if (!guest) return tl::unexpected(guest.error());
+        return std::make_shared<const AttachedGuest>(std::move(*guest));
+      },
       [](Napi::Env e, GuestPointer guest) { return Guest::create(e, std::move(guest)); });
 }
 

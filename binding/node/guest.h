@@ -4,19 +4,12 @@
 
 #include <memory>
 
-#include "kernel/kernel.h"
-#include "memory/image.h"
+#include "kernel/attach_image.h"
 
 namespace xfilter::node {
 
-/// A guest's memory and the kernel found in it. Jobs share it, so that closing a guest never takes the memory
-/// away under a walk.
-struct AttachedGuest {
-  std::unique_ptr<PhysicalMemory> memory;
-  Kernel kernel;
-};
-
-/// The NativeGuest of lib/native.ts.
+/// The NativeGuest of lib/native.ts. Jobs share what it holds, so that closing it never takes the memory away
+/// under a walk.
 class Guest : public Napi::ObjectWrap<Guest> {
  public:
   static Napi::Function define(Napi::Env env);

@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from "commander";
-import { type Guest, introspect, type Snapshot } from "../index.ts";
+import { type Guest, introspect, type MemoryMapEntry, type Snapshot } from "../index.ts";
+import { parseMemoryMap } from "../memory-map.ts";
 import type { Output } from "./output.ts";
 import { incompleteness } from "./quality.ts";
 
@@ -20,6 +21,12 @@ export interface Invocation extends Context {
   snapshot(options?: { details: boolean }): Promise<Snapshot>;
 }
 
+interface Options {
+  readonly json?: boolean;
+  readonly typesBtf?: string;
+  readonly memoryMap?: readonly MemoryMapEntry[];
+}
+
 const TARGET_HELP = "path of a memory image, or vmcore:PATH (./ in front of a path that looks like a URI)";
 
 /** A command that attaches to TARGET, does its work and lets go. */
@@ -34,9 +41,14 @@ export function guestCommand(
     .argument("<TARGET>", TARGET_HELP)
     .option("--json", "print JSON, one object a line")
     .option("--types-btf <PATH>", "take the kernel's types from a BTF file instead of the guest's memory", notEmpty)
-    .action(async (target: string, { json = false, typesBtf }: { json?: boolean; typesBtf?: string }) => {
+    .option(
+      "--memory-map <MAP>",
+      "where the guest's memory lies in the file: START:SIZE:OFFSET, more after commas",
+      parseMemoryMap,
+    )
+    .action(async (target: string, { json = false, typesBtf, memoryMap }: Options) => {
       const types = typesBtf === undefined ? undefined : { btf: typesBtf };
-      const guest = await introspect(target, { signal: context.signal, types });
+      const guest = await introspect(target, { signal: context.signal, types, memoryMap });
       let incomplete: string | undefined;
       const snapshot = async (options = { details: false }) => {
         const taken = await guest.snapshot({ ...options, signal: context.signal });

@@ -66,7 +66,7 @@ describe("introspect", () => {
   it("names the option that it does not know", async () => {
     const unknown = introspect(image, { walkBudget: 5 } as never);
     await expect(unknown).rejects.toThrow(
-      '"walkBudget" is not among the options, which are signal, types, attachBudgetMs, walkBudgetMs.',
+      '"walkBudget" is not among the options, which are signal, types, memoryMap, attachBudgetMs, walkBudgetMs.',
     );
     await expect(introspect(image, { types: { btf: "x", isf2: "y" } } as never)).rejects.toThrow('"isf2"');
   });
