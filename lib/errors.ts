@@ -9,6 +9,9 @@ const CODES = [
   "SYMBOLS_NOT_FOUND",
   "TYPES_NOT_FOUND",
   "TYPES_INVALID",
+  "SYMBOLS_INVALID",
+  "PROFILE_MISMATCH",
+  "TOOL_NOT_FOUND",
   "LAYOUT_INCOMPLETE",
   "REGISTERS_NOT_FOUND",
   "ATTACH_BUDGET",
@@ -32,9 +35,12 @@ const CODES = [
  * | `SOURCE_IO` | reading it failed |
  * | `KIND_UNSUPPORTED` | a kind of target that is known but not built yet (`qemu:`, `xen:`) |
  * | `KERNEL_NOT_FOUND` | no Linux kernel was found in the image |
- * | `SYMBOLS_NOT_FOUND` | the kernel's symbol table (kallsyms) was not found |
+ * | `SYMBOLS_NOT_FOUND` | the kernel's symbol table (kallsyms) was not found, and none was given |
  * | `TYPES_NOT_FOUND` | the kernel carries no type information (BTF), and none was given |
- * | `TYPES_INVALID` | the type information that was given or found is broken |
+ * | `TYPES_INVALID` | the types that were given or found are broken, or do not fit the guest's kernel |
+ * | `SYMBOLS_INVALID` | the file that was given for its symbols is broken or has none |
+ * | `PROFILE_MISMATCH` | the types, symbols or profile that were given are of another kernel |
+ * | `TOOL_NOT_FOUND` | a program that is needed to convert a file is not installed |
  * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
  * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
  * | `ATTACH_BUDGET` | the kernel was not found within `attachBudgetMs` |

@@ -31,6 +31,13 @@ export interface Guest extends ClosesItself {
    * @throws `signal.reason` when aborted
    */
   cpus(options?: CpusOptions): Promise<readonly Cpu[]>;
+  /**
+   * A profile of the guest's kernel, as JSON: what was resolved of its types and symbols. Given to a later
+   * `introspect()` as the file `profile`, it stands for the guest's own word on both.
+   *
+   * @throws XFilterError: CLOSED after `close()`
+   */
+  profile(): string;
   /** Waits for the walks that run, then lets go of the image. May be called again; snapshots stay usable. */
   close(): Promise<void>;
 }
@@ -76,12 +83,15 @@ export class AttachedGuest implements Guest {
     return (await this.#run(options.signal, () => this.#native.cpus())).map(toCpu);
   }
 
+  profile(): string {
+    this.#checkOpen();
+    return this.#native.profile;
+  }
+
   /** Native work that `close()` waits for. */
   async #run<T>(signal: AbortSignalLike | undefined, start: () => NativeJob<T>): Promise<T> {
     checkSignal(signal);
-    if (this.#closing) {
-      throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");
-    }
+    this.#checkOpen();
     return runJob(() => {
       const job = start();
       const done = () => this.#running.delete(job.promise);
@@ -94,6 +104,12 @@ export class AttachedGuest implements Guest {
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  #checkOpen(): void {
+    if (this.#closing) {
+      throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");
+    }
   }
 
   async #close(): Promise<void> {

@@ -1,17 +1,15 @@
-import { resolve } from "node:path";
 import { argumentRangeError, invalidOption } from "./errors.ts";
 import { AttachedGuest, type Guest } from "./guest.ts";
+import { checkKernelFiles, type KernelFiles, prepareKernelFiles } from "./kernel-files.ts";
 import { checkMemoryMap, type MemoryMapEntry } from "./memory-map.ts";
 import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import { parseTarget, type Target } from "./sources/target.ts";
 
 /** How to attach. Every field may be left out. */
-export interface IntrospectOptions {
+export interface IntrospectOptions extends KernelFiles {
   /** Stops the search for the kernel; `introspect` then rejects with `signal.reason`. */
   readonly signal?: AbortSignalLike | undefined;
-  /** Where the kernel's types come from. Default: the BTF that the guest's kernel carries in its own memory. */
-  readonly types?: TypesOptions | undefined;
   /**
    * Where the guest's memory lies in the file, for a raw file in another order than QEMU's. Default: by the file's
    * format. The pieces must not overlap, and what they leave out the guest does not have.
@@ -21,12 +19,6 @@ export interface IntrospectOptions {
   readonly attachBudgetMs?: number | undefined;
   /** Milliseconds that one walk may take before it rejects with WALK_BUDGET: 1 to 600,000, default 10,000. */
   readonly walkBudgetMs?: number | undefined;
-}
-
-/** Types from outside the guest: then its word is not needed. */
-export interface TypesOptions {
-  /** Path of a raw BTF file of exactly the guest's kernel, such as a copy of its `/sys/kernel/btf/vmlinux`. */
-  readonly btf: string;
 }
 
 const DEFAULT_ATTACH_BUDGET_MS = 60_000;
@@ -46,14 +38,15 @@ const MAX_BUDGET_MS = 600_000;
  */
 export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
   const { path } = parseTarget(target);
-  const { signal, btf, memoryMap, attachBudgetMs, walkBudgetMs } = checkOptions(options);
+  const { signal, files, memoryMap, attachBudgetMs, walkBudgetMs } = checkOptions(options);
   if (signal?.aborted) throw signal.reason;
-  const attach: NativeAttachOptions = {
-    ...{ path, budgetMs: attachBudgetMs },
-    ...(btf !== undefined && { btf }),
-    ...(memoryMap && { memoryMap }),
-  };
   const addon = loadNative();
+  const attach: NativeAttachOptions = {
+    path,
+    budgetMs: attachBudgetMs,
+    ...(memoryMap && { memoryMap }),
+    ...(await prepareKernelFiles(files, signal)),
+  };
   const native = await runJob(
     () => addon.attach(attach),
     signal,
@@ -63,13 +56,19 @@ export async function introspect(target: string | Target, options: IntrospectOpt
 }
 
 function checkOptions(options: IntrospectOptions) {
-  checkKeys(options, ["signal", "types", "memoryMap", "attachBudgetMs", "walkBudgetMs"]);
-  const { signal, types, memoryMap } = options;
+  checkKeys(options, ["signal", "types", "symbols", "profile", "memoryMap", "attachBudgetMs", "walkBudgetMs"]);
+  const { signal, memoryMap } = options;
   const { attachBudgetMs = DEFAULT_ATTACH_BUDGET_MS, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
   checkSignal(signal);
   checkBudget("attachBudgetMs", attachBudgetMs);
   checkBudget("walkBudgetMs", walkBudgetMs);
-  return { signal, btf: checkTypes(types), memoryMap: checkMemoryMap(memoryMap), attachBudgetMs, walkBudgetMs };
+  return {
+    signal,
+    files: checkKernelFiles(options),
+    memoryMap: checkMemoryMap(memoryMap),
+    attachBudgetMs,
+    walkBudgetMs,
+  };
 }
 
 function checkBudget(name: string, milliseconds: number): void {
@@ -79,14 +78,4 @@ function checkBudget(name: string, milliseconds: number): void {
     "ERR_INVALID_OPTION",
     `${name} is a whole number from 1 to ${MAX_BUDGET_MS}, not ${milliseconds}.`,
   );
-}
-
-function checkTypes(types: TypesOptions | undefined): string | undefined {
-  if (types === undefined) return undefined;
-  if (typeof types !== "object" || types === null || typeof types.btf !== "string" || types.btf === "") {
-    throw invalidOption("types is not { btf: PATH }");
-  }
-  checkKeys(types, ["btf"], "the options of types");
-  if (types.btf.includes("\0")) throw invalidOption("the path of types.btf has a zero byte in it");
-  return resolve(types.btf);
 }

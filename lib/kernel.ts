@@ -18,8 +18,10 @@ export interface Kernel {
   readonly physBase: bigint;
   /** GNU build id in hex, or null where the image tells none. */
   readonly buildId: string | null;
-  /** Whose type information resolved the layout: the guest's own BTF, or the file given as `types`. */
+  /** Whose types resolved the layout: the guest's own BTF, or a file given as `types` or `profile`. */
   readonly typesFrom: "guest" | "file";
+  /** Whose symbols were used: the guest's own kallsyms, or a file given as `symbols`, `types` or `profile`. */
+  readonly symbolsFrom: "guest" | "file";
   /** Structure members that the types lack, and what each costs. Empty on a kernel that has everything. */
   readonly missing: readonly MissingMember[];
   /** How the kernel was found, in order. */
@@ -37,7 +39,7 @@ export interface MissingMember {
 
 /** One step on the way from an image to a layout. */
 export interface AttachStep {
-  /** "memory", "kernel", "kallsyms", "btf" and "layout"; there may be more. */
+  /** "memory", "kernel", "kallsyms", "btf" and "layout"; with files from outside "given" and "symbols". */
   readonly name: string;
   readonly how: string;
   readonly found: string;
@@ -54,9 +56,9 @@ export interface KernelJson extends Omit<Kernel, "memoryBytes" | "kaslrOffset" |
 /** @internal */
 export function toKernel(native: NativeKernel): Kernel {
   const { format, memoryBytes, architecture, release, banner, pagingLevels, kaslrOffset, physBase } = native;
-  const { buildId, typesFrom, missing, steps } = native;
+  const { buildId, typesFrom, symbolsFrom, missing, steps } = native;
   const head = { format, memoryBytes, architecture, release, banner, pagingLevels, kaslrOffset, physBase };
-  const tail = { buildId, typesFrom, missing, steps };
+  const tail = { buildId, typesFrom, symbolsFrom, missing, steps };
   const toJSON = (): KernelJson => ({
     ...head,
     memoryBytes: String(memoryBytes),

@@ -6,6 +6,10 @@ import type { AbortSignalLike } from "./options.ts";
 export interface Native {
   /** Opens the image, finds the kernel. Runs on a thread of the addon's own pool. */
   attach(options: NativeAttachOptions): NativeJob<NativeGuest>;
+  /** A profile's JSON. */
+  makeProfile(files: NativeFiles): NativeJob<string>;
+  /** Whether the ELF file at this path has DWARF and no BTF. */
+  lacksBtf(path: string): NativeJob<boolean>;
 }
 
 /** Work that runs on a thread of the addon. After `cancel()` the promise rejects with the code ABORTED. */
@@ -14,13 +18,24 @@ export interface NativeJob<T> {
   cancel(): void;
 }
 
-export interface NativeAttachOptions {
+export interface NativeAttachOptions extends NativeFiles {
   path: string;
   budgetMs: number;
   /** Where the guest's memory lies in the file; the file's header is not looked at. */
   memoryMap?: NativeMemoryMapEntry[];
-  /** Path of a BTF file to use instead of the guest's own. */
-  btf?: string;
+}
+
+/** Types and symbols from outside the guest. */
+export interface NativeFiles {
+  types?: NativeFile;
+  symbols?: NativeFile;
+  profile?: NativeFile;
+}
+
+export interface NativeFile {
+  path: string;
+  /** In place of the file's own bytes, where it had to be unpacked or converted. */
+  content?: Uint8Array;
 }
 
 /** In bytes. */
@@ -32,6 +47,8 @@ export interface NativeMemoryMapEntry {
 
 export interface NativeGuest {
   readonly kernel: NativeKernel;
+  /** A profile's JSON; undefined when closed. */
+  readonly profile: string;
   walk(options: { budgetMs: number; details: boolean }): NativeJob<NativeSnapshot>;
   /** What each vCPU ran. */
   cpus(): NativeJob<NativeCpu[]>;
@@ -50,6 +67,7 @@ export interface NativeKernel {
   physBase: bigint;
   buildId: string | null;
   typesFrom: "guest" | "file";
+  symbolsFrom: "guest" | "file";
   missing: { member: string; costs: string }[];
   steps: { name: string; how: string; found: string; elapsedNs: number }[];
 }

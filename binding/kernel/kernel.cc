@@ -5,11 +5,13 @@
 #include <chrono>
 #include <cstring>
 
+#include "kernel/build_id.h"
 #include "kernel/guest_object.h"
 #include "kernel/kernel_clock.h"
 #include "kernel/kernel_space.h"
 #include "kernel/symbols.h"
 #include "kernel/types.h"
+#include "kernel/types_fit.h"
 
 namespace xfilter {
 namespace {
@@ -42,53 +44,15 @@ std::string readString(KernelMemory& memory, VirtualAddress address, size_t maxi
   return text;
 }
 
-// The linker puts the kernel's own ELF notes between __start_notes and __stop_notes; the build id is the one
-// of name "GNU" and type 3. VMCOREINFO's BUILD-ID is not used: several stable releases filled it with
-// garbage.
+// The linker puts the kernel's own ELF notes between __start_notes and __stop_notes. VMCOREINFO's BUILD-ID is
+// not used: several stable releases filled it with garbage.
 std::optional<std::string> readBuildId(KernelMemory& memory, const Symbols& symbols) {
-  constexpr uint32_t kBuildIdType = 3;
-  constexpr std::string_view kName("GNU\0", 4);
-  struct Header {
-    uint32_t nameSize, contentSize, type;
-  };
   if (!symbols.start_notes || !symbols.stop_notes || *symbols.stop_notes < *symbols.start_notes)
     return std::nullopt;
   const size_t size = std::min<uint64_t>(symbols.stop_notes->value - symbols.start_notes->value, kMaxNotes);
-  std::vector<char> notes(size);
+  std::vector<std::byte> notes(size);
   if (!memory.read(*symbols.start_notes, notes.data(), size)) return std::nullopt;
-  const auto padded = [](uint64_t length) { return (length + 3) & ~uint64_t{3}; };
-  for (uint64_t at = 0; at + sizeof(Header) <= size;) {
-    Header header{};
-    std::memcpy(&header, notes.data() + at, sizeof header);
-    const uint64_t name = at + sizeof header;
-    const uint64_t content = name + padded(header.nameSize);
-    if (content + header.contentSize > size) break;
-    if (header.type == kBuildIdType && std::string_view(notes.data() + name, header.nameSize) == kName) {
-      constexpr char kDigits[] = "0123456789abcdef";
-      std::string id;
-      for (uint64_t i = 0; i < header.contentSize; ++i) {
-        const auto byte = static_cast<uint8_t>(notes[content + i]);
-        id += {kDigits[byte >> 4], kDigits[byte & 15]};
-      }
-      return id;
-    }
-    at = content + padded(header.contentSize);
-  }
-  return std::nullopt;
-}
-
-// Types of another kernel resolve just as well and give wrong rows: the first task must look as it does in
-// every kernel, and its list link back.
-bool fits(KernelMemory& memory, const Layout& layout, VirtualAddress initTask) {
-  const auto& task = layout.task_struct;
-  GuestObject init(memory, initTask);
-  std::array<char, 7> comm{};
-  init.copy(task.comm.offset, comm.data(), comm.size());
-  const VirtualAddress next =
-      init.pointer({.offset = task.tasks.offset + layout.list_head.next.offset, .size = 8});
-  const auto back = memory.readPointer(next + layout.list_head.prev.offset);
-  return init.ok() && std::string_view(comm.data(), comm.size()) == "swapper" &&
-         init.integer(task.pid) == 0 && back && *back == initTask + task.tasks.offset;
+  return findBuildId(notes);
 }
 
 std::optional<uint64_t> readRamEnd(KernelMemory& memory, const Symbols& symbols) {
@@ -126,47 +90,62 @@ AddressSpace ownSpace(const KernelSpace& found, const Symbols& symbols) {
   return own.value_or(found.space);
 }
 
-Result<Kernel> attach(const KernelSpace& found, const KernelOptions& options, StepClock clock,
-                      Budget& budget) {
+Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock clock, Budget& budget) {
   std::vector<AttachStep> steps;
   const std::string levels = ", " + std::to_string(found.space.levels()) + "-level paging";
   clock.finish(steps, "kernel", found.how, (found.info ? found.release : "its image") + levels);
 
   KernelMemory image(found.space);
-  const auto foundSymbols = findSymbols(image, found, budget);
+  const KernelFile* const symbolFile = given.symbols();
+  const auto foundSymbols =
+      symbolFile ? symbolsOfFile(symbolFile->symbols, found) : findSymbols(image, found, budget);
   if (!foundSymbols) return tl::unexpected(foundSymbols.error());
   const Symbols& symbols = foundSymbols->symbols;
-  clock.finish(steps, "kallsyms", foundSymbols->how, foundSymbols->found);
+  clock.finish(steps, symbolFile ? "symbols" : "kallsyms", symbolFile ? symbolFile->path : foundSymbols->how,
+               foundSymbols->found);
 
   const auto ramEnd = readRamEnd(image, symbols);
   if (auto error = cutOff(found, symbols, ramEnd)) return tl::unexpected(std::move(*error));
 
   const AddressSpace space = ownSpace(found, symbols);
   KernelMemory memory(space);
-  const auto types =
-      options.btf ? typesOfFile(*options.btf) : typesOfGuest(memory, symbols, found.imageStart, budget);
-  if (!types) return tl::unexpected(types.error());
-  clock.finish(steps, "btf", types->how, std::to_string(types->btf.typeCount()) + " types");
+  std::string banner = symbols.linux_banner ? readString(memory, *symbols.linux_banner, kMaxBanner) : "";
+  auto buildId = readBuildId(memory, symbols);
+  if (auto mismatch = given.mismatch({found.release, banner, buildId}))
+    return tl::unexpected(std::move(*mismatch));
 
-  auto layout = Layout::resolve(types->btf);
+  std::optional<Types> ownTypes;
+  if (!given.types()) {
+    auto types = typesOfGuest(memory, symbols, found.imageStart, budget);
+    if (!types) return tl::unexpected(types.error());
+    clock.finish(steps, "btf", types->how, std::to_string(types->btf.typeCount()) + " types");
+    ownTypes.emplace(std::move(*types));
+  }
+  const TypeSource& types = ownTypes ? ownTypes->btf : *given.types()->types;
+
+  Profile profile;
+  auto layout = Layout::resolve(Profile::Recorder(types, profile));
   if (!layout) return tl::unexpected(layout.error());
-  if (!fits(memory, *layout, *symbols.init_task)) {
-    return failure(
-        "TYPES_INVALID", "The types do not fit this kernel: its first task does not read as one.",
-        "Give the BTF of exactly this kernel (types.btf, --types-btf), or none to use the guest's own.");
+  if (!typesFit(memory, *layout, *symbols.init_task)) {
+    return failure("TYPES_INVALID", "The types do not fit this kernel: its first task does not read as one.",
+                   kSupplyTypes);
   }
   clock.finish(
-      steps, "layout", "the types",
+      steps, "layout", ownTypes ? "the types" : given.types()->path,
       layout->missing.empty() ? "every member" : std::to_string(layout->missing.size()) + " members missing");
 
-  std::string banner = symbols.linux_banner ? readString(memory, *symbols.linux_banner, kMaxBanner) : "";
+  profile.symbols = linkedSymbols(symbols, found);
+  if (!banner.empty()) profile.banner = banner;
+  profile.buildId = buildId;
   return Kernel{
       .release = found.info ? found.release : std::string(releaseOfBanner(banner)),
       .banner = std::move(banner),
-      .buildId = readBuildId(memory, symbols),
+      .buildId = std::move(buildId),
       .physBase = found.physBase,
       .kaslrOffset = found.kaslrOffset,
-      .typesFromGuest = !options.btf,
+      .typesFromGuest = ownTypes.has_value(),
+      .symbolsFromGuest = symbolFile == nullptr,
+      .profile = std::move(profile),
       .clock = readKernelClock(memory, symbols, *layout),
       .steps = std::move(steps),
       .space = space,
@@ -190,6 +169,8 @@ std::optional<Error> ended(Budget& budget) {
 
 Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options, Budget& budget) {
   const StepClock clock;
+  const Given nothing;
+  const Given& given = options.given ? *options.given : nothing;
   const auto spaces = findKernelSpaces(memory, budget);
   if (auto early = ended(budget)) return tl::unexpected(std::move(*early));
   if (!spaces) return tl::unexpected(spaces.error());
@@ -202,7 +183,7 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
     // One kernel's tables may be there as roots of four and of five levels: the first that works is right.
     if (latest && latest->physBase == space.physBase && latest->kaslrOffset == space.kaslrOffset) continue;
     ++kernels;
-    auto kernel = attach(space, options, clock, budget);
+    auto kernel = attach(space, given, clock, budget);
     if (auto early = ended(budget)) return tl::unexpected(std::move(*early));
     if (!kernel) {
       if (!firstError) firstError = kernel.error();
@@ -213,6 +194,9 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
   if (!latest) return tl::unexpected(*firstError);
   if (kernels > 1) {
     latest->steps.front().how += "; the one with the latest clock of " + std::to_string(kernels) + " kernels";
+  }
+  if (given.types() || given.symbols()) {
+    latest->steps.insert(latest->steps.begin(), {"given", "by content", given.describe(), given.elapsedNs()});
   }
   return std::move(*latest);
 }

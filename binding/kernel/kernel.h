@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "kernel/given.h"
 #include "kernel/layout.h"
+#include "kernel/profile.h"
 #include "kernel/symbols.h"
 #include "kernel/vmcoreinfo.h"
 #include "memory/budget.h"
@@ -14,8 +17,8 @@
 namespace xfilter {
 
 struct KernelOptions {
-  /// A BTF file to use instead of the guest's own types.
-  std::optional<std::string> btf;
+  /// Types and symbols to use instead of the guest's own.
+  std::shared_ptr<const Given> given{};
 };
 
 /// One step of finding the kernel: what was found, how, and how long it took.
@@ -34,6 +37,9 @@ struct Kernel {
   int64_t physBase = 0;  // may be negative
   uint64_t kaslrOffset = 0;
   bool typesFromGuest = true;
+  bool symbolsFromGuest = true;
+  /// What was resolved, to attach by another time without asking the guest.
+  Profile profile;
   /// Seconds of the guest's wall clock, as far as its kernel had written them down.
   std::optional<int64_t> clock;
   std::vector<AttachStep> steps;

@@ -308,10 +308,10 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   resolver.maybe(layout.clock.timekeeper, "tk_data", "timekeeper");
   resolver.maybe(layout.clock.xtime_sec, "timekeeper", "xtime_sec");
   if (!resolver.needed().empty()) {
-    return failure(
-        "LAYOUT_INCOMPLETE", "The kernel's types lack what the walk needs: " + resolver.needed() + ".",
-        "Give the BTF of exactly this kernel (types.btf, --types-btf); a kernel newer than 7.2 may have "
-        "renamed these members: report it.");
+    return failure("LAYOUT_INCOMPLETE",
+                   "The kernel's types lack what the walk needs: " + resolver.needed() + ".",
+                   "Give the types of exactly this kernel (types, --types); a kernel newer than 7.2 may have "
+                   "renamed these members: report it.");
   }
   layout.missing = resolver.takeMissing();
   return layout;

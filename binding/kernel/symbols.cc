@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <array>
 
+#include "kernel/given.h"
 #include "kernel/kallsyms.h"
 #include "kernel/kallsyms_scan.h"
 
 namespace xfilter {
 namespace {
 
-constexpr char kSupply[] =
-    "The kernel must be built with CONFIG_KALLSYMS and CONFIG_KALLSYMS_ALL, as distributions' kernels are.";
+constexpr std::string_view kStext = "_stext";
 
 struct Entry {
   std::string_view name;
@@ -94,7 +94,35 @@ Result<Found> findTable(KernelMemory& memory, const KernelSpace& space, Budget& 
     }
   }
   return failure("SYMBOLS_NOT_FOUND", "The kernel's symbol table (kallsyms) was not found in its image.",
-                 kSupply);
+                 kSupplySymbols);
+}
+
+/// Fills the symbols in by their names' addresses, in the order of kEntries.
+Result<FoundSymbols> fill(const std::vector<std::optional<VirtualAddress>>& addresses, std::string how,
+                          std::string found) {
+  FoundSymbols result{{}, std::move(how), std::move(found)};
+  for (size_t i = 0; i < kEntries.size(); ++i) {
+    if (!addresses[i] && i < kNeeded) {
+      return failure("SYMBOLS_NOT_FOUND",
+                     "There is no symbol " + std::string(kEntries[i].name) + " in the " + result.found + ".",
+                     kSupplySymbols);
+    }
+    result.symbols.*kEntries[i].address = addresses[i];
+  }
+  return result;
+}
+
+/// By how much KASLR moved the image: it moves it by whole large pages, and the file's `_stext` to where the
+/// image begins or where VMCOREINFO says.
+std::optional<uint64_t> slideOf(const SymbolTable& table, const KernelSpace& space) {
+  constexpr uint64_t kAlignment = 2 << 20;  // CONFIG_PHYSICAL_ALIGN
+  for (const KnownSymbol& known : space.known) {
+    const auto linked = table.find(known.name);
+    const uint64_t slide = linked ? known.address.value - linked->value : 1;
+    const auto stext = table.find(kStext);
+    if (slide % kAlignment == 0 && stext && *stext + slide == space.imageStart) return slide;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -106,19 +134,44 @@ Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space,
   std::array<std::string_view, kEntries.size()> names;
   std::transform(kEntries.begin(), kEntries.end(), names.begin(),
                  [](const Entry& entry) { return entry.name; });
-  const auto addresses = found->table.find(names);
-  FoundSymbols result{
-      {},
-      found->how,
-      std::to_string(found->table.size()) + " symbols, " + std::string(found->table.encoding())};
-  for (size_t i = 0; i < kEntries.size(); ++i) {
-    if (!addresses[i] && i < kNeeded) {
-      return failure("SYMBOLS_NOT_FOUND", "The kernel's symbol table has no " + std::string(names[i]) + ".",
-                     kSupply);
-    }
-    result.symbols.*kEntries[i].address = addresses[i];
+  return fill(found->table.find(names), found->how,
+              std::to_string(found->table.size()) + " symbols, " + std::string(found->table.encoding()));
+}
+
+Result<FoundSymbols> symbolsOfFile(const SymbolTable& table, const KernelSpace& space) {
+  const auto slide = slideOf(table, space);
+  if (!slide) {
+    return failure("PROFILE_MISMATCH",
+                   "The symbols that were given do not lead to the guest's kernel, " +
+                       (space.release.empty() ? "whose release is not known" : space.release) + ".",
+                   kSupplySymbols);
   }
-  return result;
+  std::vector<std::optional<VirtualAddress>> addresses;
+  for (const Entry& entry : kEntries) {
+    auto address = table.find(entry.name);
+    // Below the image lie offsets into the per-CPU areas, which KASLR does not move.
+    if (address && *address >= kKernelImageBase) address = *address + *slide;
+    addresses.push_back(address);
+  }
+  return fill(addresses, "a file from outside", std::to_string(table.size()) + " symbols");
+}
+
+SymbolTable linkedSymbols(const Symbols& symbols, const KernelSpace& space) {
+  SymbolTable table;
+  table.add(kStext, space.imageStart.value - space.kaslrOffset);
+  for (const Entry& entry : kEntries) {
+    if (const auto& address = symbols.*entry.address) {
+      table.add(entry.name,
+                *address >= kKernelImageBase ? address->value - space.kaslrOffset : address->value);
+    }
+  }
+  return table;
+}
+
+std::vector<std::string_view> symbolNames() {
+  std::vector<std::string_view> names{kStext};
+  for (const Entry& entry : kEntries) names.push_back(entry.name);
+  return names;
 }
 
 }  // namespace xfilter

@@ -2,8 +2,11 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "kernel/kernel_space.h"
+#include "kernel/symbol_table.h"
 
 namespace xfilter {
 
@@ -38,7 +41,17 @@ struct FoundSymbols {
   std::string found;  // how many symbols, in which encoding
 };
 
-/// Reads the kernel's symbol table. SYMBOLS_NOT_FOUND says what is missing, or that the budget was spent.
+/// Reads the kernel's own symbol table. SYMBOLS_NOT_FOUND says what is missing, or that the budget was spent.
 Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space, Budget& budget);
+
+/// The symbols of a file from outside, moved as KASLR moved the one that is known. SYMBOLS_NOT_FOUND says
+/// what is missing; PROFILE_MISMATCH, that no such move leads to this kernel.
+Result<FoundSymbols> symbolsOfFile(const SymbolTable& table, const KernelSpace& space);
+
+/// The other way round: where the linker put them.
+SymbolTable linkedSymbols(const Symbols& symbols, const KernelSpace& space);
+
+/// Every name that is asked for, by which files are looked through.
+std::vector<std::string_view> symbolNames();
 
 }  // namespace xfilter

@@ -4,8 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "kernel/given.h"
 #include "kernel/kernel_space.h"
-#include "memory/mapped_file.h"
 
 namespace xfilter {
 namespace {
@@ -13,10 +13,6 @@ namespace {
 constexpr uint64_t kMaxBtf = 64 << 20;
 // Of what begins as BTF does: a kernel's image has one, and those of its modules lie elsewhere.
 constexpr int kMaxTries = 16;
-constexpr char kSupply[] =
-    "Give the BTF of exactly this kernel as a file (types.btf, --types-btf): /sys/kernel/btf/vmlinux of a "
-    "machine that "
-    "runs it, or one made from its debug package with `pahole --btf_encode_detached`.";
 
 /// Whether there is memory at all of [start, start + size).
 bool isMapped(KernelMemory& memory, VirtualAddress start, uint64_t size) {
@@ -32,7 +28,7 @@ Result<Btf> copyBtf(KernelMemory& memory, VirtualAddress start, uint64_t size) {
   // Before room is made for what the guest only claims.
   std::vector<std::byte> blob(isMapped(memory, start, size) ? size : 0);
   if (blob.empty() || !memory.read(start, blob.data(), blob.size())) {
-    return failure("TYPES_INVALID", "The kernel's BTF is not all in the image.", kSupply);
+    return failure("TYPES_INVALID", "The kernel's BTF is not all in the image.", kSupplyTypes);
   }
   return Btf::parse(std::move(blob));
 }
@@ -77,7 +73,7 @@ Result<Types> scanForTypes(KernelMemory& memory, VirtualAddress imageStart, Budg
     at = at + kMagic.size();
   }
   return failure("TYPES_NOT_FOUND",
-                 "The kernel carries no BTF types (CONFIG_DEBUG_INFO_BTF=n, or before 5.2).", kSupply);
+                 "The kernel carries no BTF types (CONFIG_DEBUG_INFO_BTF=n, or before 5.2).", kSupplyTypes);
 }
 
 }  // namespace
@@ -93,20 +89,6 @@ Result<Types> typesOfGuest(KernelMemory& memory, const Symbols& symbols, Virtual
     }
   }
   return scanForTypes(memory, imageStart, budget);
-}
-
-Result<Types> typesOfFile(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  if (!file) return tl::unexpected(file.error());
-  const auto bytes = (*file)->bytes();
-  if (bytes.size() > kMaxBtf) {
-    return failure(
-        "TYPES_INVALID", path + " is too large for a BTF file.",
-        "Give the raw BTF, not the vmlinux that holds it: `pahole --btf_encode_detached` extracts it.");
-  }
-  auto btf = Btf::parse({bytes.begin(), bytes.end()});
-  if (!btf) return failure(btf.error().code, path + ": " + btf.error().message, btf.error().advice);
-  return Types{std::move(*btf), path};
 }
 
 }  // namespace xfilter

@@ -8,6 +8,7 @@
 
 namespace xfilter {
 
+/// The types that the guest carries itself.
 struct Types {
   Btf btf;
   std::string how;
@@ -18,8 +19,5 @@ struct Types {
 /// RAM are not in it. TYPES_NOT_FOUND or TYPES_INVALID, which may also mean that the budget was spent.
 Result<Types> typesOfGuest(KernelMemory& memory, const Symbols& symbols, VirtualAddress imageStart,
                            Budget& budget);
-
-/// The types of a BTF file, as /sys/kernel/btf/vmlinux is one.
-Result<Types> typesOfFile(const std::string& path);
 
 }  // namespace xfilter

@@ -1,6 +1,7 @@
 #include <napi.h>
 
 #include "node/environment.h"
+#include "node/given.h"
 #include "node/guest.h"
 
 // lib/native.ts describes what this exports.
@@ -9,6 +10,8 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   environment->guestClass = Napi::Persistent(xfilter::node::Guest::define(env));
   env.SetInstanceData(environment);
   exports.Set("attach", Napi::Function::New<xfilter::node::attach>(env));
+  exports.Set("makeProfile", Napi::Function::New<xfilter::node::makeProfile>(env));
+  exports.Set("lacksBtf", Napi::Function::New<xfilter::node::lacksBtf>(env));
   return exports;
 }
 

@@ -163,6 +163,7 @@ Napi::Value toJs(Napi::Env env, const Kernel& kernel, const PhysicalMemory& memo
       .set("physBase", Napi::BigInt::New(env, kernel.physBase))
       .set("buildId", kernel.buildId ? Napi::Value(Napi::String::New(env, *kernel.buildId)) : env.Null())
       .set("typesFrom", kernel.typesFromGuest ? "guest" : "file")
+      .set("symbolsFrom", kernel.symbolsFromGuest ? "guest" : "file")
       .set("missing", array(env, kernel.layout.missing, missing))
       .set("steps", array(env, kernel.steps, step))
       .build();

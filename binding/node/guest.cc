@@ -5,6 +5,7 @@
 
 #include "node/columns.h"
 #include "node/environment.h"
+#include "node/given.h"
 #include "snapshot/snapshot.h"
 #include "walk/vcpus.h"
 #include "walk/walk.h"
@@ -54,7 +55,8 @@ ImageOptions imageOptions(const Napi::Object& given) {
 
 Napi::Function Guest::define(Napi::Env env) {
   return DefineClass(env, "NativeGuest",
-                     {InstanceAccessor<&Guest::kernel>("kernel"), InstanceMethod<&Guest::walk>("walk"),
+                     {InstanceAccessor<&Guest::kernel>("kernel"),
+                      InstanceAccessor<&Guest::profile>("profile"), InstanceMethod<&Guest::walk>("walk"),
                       InstanceMethod<&Guest::cpus>("cpus"), InstanceMethod<&Guest::close>("close")});
 }
 
@@ -81,6 +83,11 @@ void Guest::requireOpen(Napi::Env env) const {
       env, toJs(env, Error{"CLOSED", "The guest is closed.", "Attach to it again with introspect()."}));
 }
 
+Napi::Value Guest::profile(const Napi::CallbackInfo& info) {
+  if (!guest_) return info.Env().Undefined();
+  return Napi::String::New(info.Env(), guest_->kernel.profile.toJson());
+}
+
 Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   requireOpen(env);
@@ -105,12 +112,13 @@ void Guest::close(const Napi::CallbackInfo&) { guest_.reset(); }
 Napi::Value attach(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto given = info[0].As<Napi::Object>();
-  KernelOptions options;
-  if (const Napi::Value btf = given.Get("btf"); btf.IsString()) options.btf = btf.ToString().Utf8Value();
   return environment(env).jobs.start<GuestPointer>(
       env,
-      [image = imageOptions(given), options,
+      [image = imageOptions(given), files = givenFiles(given),
        time = budgetOf(given)](const std::stop_token& stop) -> Result<GuestPointer> {
+        auto outside = Given::read(files);
+        if (!outside) return tl::unexpected(outside.error());
+        const KernelOptions options{.given = std::make_shared<const Given>(std::move(*outside))};
         Budget budget(stop, time);
         auto guest = attachImage(image, options, budget);
         if (!guest) return tl::unexpected(guest.error());

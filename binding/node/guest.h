@@ -19,6 +19,7 @@ class Guest : public Napi::ObjectWrap<Guest> {
 
  private:
   Napi::Value kernel(const Napi::CallbackInfo& info);
+  Napi::Value profile(const Napi::CallbackInfo& info);
   Napi::Value walk(const Napi::CallbackInfo& info);
   Napi::Value cpus(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
-import { type Guest, introspect, type MemoryMapEntry, type Snapshot } from "../index.ts";
+import { type Guest, introspect, type KernelFiles, type MemoryMapEntry, type Snapshot } from "../index.ts";
 import { parseMemoryMap } from "../memory-map.ts";
 import type { Output } from "./output.ts";
 import { incompleteness } from "./quality.ts";
@@ -21,9 +21,8 @@ export interface Invocation extends Context {
   snapshot(options?: { details: boolean }): Promise<Snapshot>;
 }
 
-interface Options {
+interface Options extends KernelFiles {
   readonly json?: boolean;
-  readonly typesBtf?: string;
   readonly memoryMap?: readonly MemoryMapEntry[];
 }
 
@@ -40,15 +39,21 @@ export function guestCommand(
     .description(summary)
     .argument("<TARGET>", TARGET_HELP)
     .option("--json", "print JSON, one object a line")
-    .option("--types-btf <PATH>", "take the kernel's types from a BTF file instead of the guest's memory", notEmpty)
+    .option(
+      "--types <PATH>",
+      "take the kernel's types from its vmlinux, a BTF or an ISF file, not from the guest",
+      notEmpty,
+    )
+    .option("--symbols <PATH>", "take its symbols from a System.map, its vmlinux or an ISF file", notEmpty)
+    .option("--profile <PATH>", "take both from a file that `xfilter profile` made", notEmpty)
     .option(
       "--memory-map <MAP>",
       "where the guest's memory lies in the file: START:SIZE:OFFSET, more after commas",
       parseMemoryMap,
     )
-    .action(async (target: string, { json = false, typesBtf, memoryMap }: Options) => {
-      const types = typesBtf === undefined ? undefined : { btf: typesBtf };
-      const guest = await introspect(target, { signal: context.signal, types, memoryMap });
+    .action(async (target: string, options: Options) => {
+      const { json = false, types, symbols, profile, memoryMap } = options;
+      const guest = await introspect(target, { signal: context.signal, types, symbols, profile, memoryMap });
       let incomplete: string | undefined;
       const snapshot = async (options = { details: false }) => {
         const taken = await guest.snapshot({ ...options, signal: context.signal });
@@ -65,7 +70,7 @@ export function guestCommand(
 }
 
 /** The value of an option that is a path: a shell's unset variable is none. */
-function notEmpty(path: string): string {
+export function notEmpty(path: string): string {
   if (path === "") throw new InvalidArgumentError("It is empty.");
   return path;
 }

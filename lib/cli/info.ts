@@ -7,7 +7,7 @@ import type { Output } from "./output.ts";
 import type { Column } from "./table.ts";
 
 const FORMATS = { elf: "an ELF core", lime: "a LiME dump", raw: "a raw image" };
-const TYPES = { guest: "BTF in the guest's own memory", file: "the BTF file that was given" };
+const FROM = { guest: "the guest's own memory", file: "a file that was given" };
 
 const STEP_COLUMNS: readonly Column[] = [
   { title: "STEP" },
@@ -49,10 +49,11 @@ function facts(kernel: Kernel, { colors }: Output): string[] {
     ["build id", buildId ?? "not told by the image"],
     ["memory", `${formatBytes(memoryBytes)} in ${FORMATS[format]}`],
     ["placed at", `KASLR offset ${hex(kaslrOffset)}, physical base ${hex(physBase)}`],
-    ["types from", TYPES[kernel.typesFrom]],
+    ["symbols from", FROM[kernel.symbolsFrom]],
+    ["types from", FROM[kernel.typesFrom]],
     ["found in", formatElapsed(attachNs)],
   ];
-  return [...named.map(([name, value]) => `${colors.bold(name.padEnd(12))}${value}`), ""];
+  return [...named.map(([name, value]) => `${colors.bold(name.padEnd(14))}${value}`), ""];
 }
 
 /** One line each, for images that tell them. */

@@ -4,6 +4,7 @@ import type { Context } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { infoCommand } from "./info.ts";
 import { Output } from "./output.ts";
+import { profileCommand } from "./profile.ts";
 import { psCommand } from "./ps.ts";
 import { ssCommand } from "./ss.ts";
 
@@ -51,7 +52,7 @@ function createProgram(context: Context, writeOut: (text: string) => void): Comm
   const program = new Command("xfilter").description(
     "Lists the processes of a Linux guest and their sockets, from the guest's memory.",
   );
-  for (const make of [infoCommand, psCommand, ssCommand]) program.addCommand(make(context));
+  for (const make of [infoCommand, psCommand, ssCommand, profileCommand]) program.addCommand(make(context));
   for (const command of [program, ...program.commands]) {
     command
       .version(version, "-V, --version", "print the version")

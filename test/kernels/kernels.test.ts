@@ -24,7 +24,7 @@ describe.each(selected)("%s", (name) => {
   });
 
   async function withGuest(dump: "elf" | "raw", body: (guest: Guest) => Promise<void>): Promise<void> {
-    const types = fixture.btf ? { types: { btf: fixture.btf } } : {};
+    const types = fixture.btf ? { types: fixture.btf } : {};
     const guest = await introspect({ vmcore: fixture[dump]! }, types);
     try {
       await body(guest);

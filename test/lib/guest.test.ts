@@ -11,7 +11,14 @@ const KERNEL: NativeKernel = {
     release: "6.1.0",
     banner: "Linux version 6.1.0",
   },
-  ...{ pagingLevels: 4, kaslrOffset: 0x1a000000n, physBase: -0x1000000n, buildId: null, typesFrom: "guest" },
+  ...{
+    pagingLevels: 4,
+    kaslrOffset: 0x1a000000n,
+    physBase: -0x1000000n,
+    buildId: null,
+    typesFrom: "guest",
+    symbolsFrom: "guest",
+  },
   ...{ missing: [], steps: [] },
 } as const satisfies NativeKernel;
 
@@ -25,6 +32,7 @@ function fakeGuest() {
   const events: string[] = [];
   const walks: (() => void)[] = [];
   const native: NativeGuest = {
+    profile: "{}",
     kernel: KERNEL,
     walk({ budgetMs }) {
       events.push(`walk ${budgetMs}`);
@@ -107,7 +115,7 @@ describe("a guest", () => {
     expect(JSON.stringify(kernel)).toBe(
       '{"format":"elf","memoryBytes":"100663296","architecture":"x86_64","release":"6.1.0",' +
         '"banner":"Linux version 6.1.0","pagingLevels":4,"kaslrOffset":"436207616","physBase":"-16777216",' +
-        '"buildId":null,"typesFrom":"guest","missing":[],"steps":[]}',
+        '"buildId":null,"typesFrom":"guest","symbolsFrom":"guest","missing":[],"steps":[]}',
     );
   });
 });
