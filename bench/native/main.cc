@@ -99,7 +99,7 @@ void walkOnce(const Kernel& kernel, Laps& laps, bool keep) {
   laps.restart();
   auto result = need(walk(kernel, {}, {}));
   laps.finish("walk: everything");
-  const Snapshot snapshot = makeSnapshot(std::move(result));
+  const Snapshot snapshot = makeSnapshot(result);
   laps.finish("columns");
 }
 

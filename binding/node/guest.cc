@@ -26,7 +26,7 @@ Result<Snapshot> takeSnapshot(const AttachedGuest& guest, const WalkOptions& opt
   auto result = xfilter::walk(guest.kernel, options, stop);
   if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
   if (!result) return tl::unexpected(result.error());
-  return makeSnapshot(std::move(*result));
+  return makeSnapshot(*result);
 }
 
 Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::stop_token& stop) {

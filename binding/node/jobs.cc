@@ -44,11 +44,11 @@ Napi::Object Jobs::start(Napi::Env env, std::function<void(const std::stop_token
   handle.Set("cancel", Napi::Function::New(env, [stop = job->stop](const Napi::CallbackInfo&) mutable {
                stop.request_stop();
              }));
-  queue(std::move(job));
+  queue(job);
   return handle;
 }
 
-void Jobs::queue(std::shared_ptr<Job> job) {
+void Jobs::queue(const std::shared_ptr<Job>& job) {
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(job);

@@ -59,7 +59,7 @@ class Jobs {
 
   Napi::Object start(Napi::Env env, std::function<void(const std::stop_token&)> run,
                      std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle);
-  void queue(std::shared_ptr<Job> job);
+  void queue(const std::shared_ptr<Job>& job);
   void work();
   void settle(Napi::Env env, uint64_t id);
   void shutDown();

@@ -134,7 +134,7 @@ uint32_t StringTable::add(std::string_view text) {
   return entry->second;
 }
 
-Snapshot makeSnapshot(WalkResult walk) {
+Snapshot makeSnapshot(const WalkResult& walk) {
   Snapshot snapshot;
   snapshot.processes = processColumns(walk, snapshot.strings);
   snapshot.discrepancies = {
@@ -144,7 +144,7 @@ Snapshot makeSnapshot(WalkResult walk) {
   snapshot.owners = {column(walk.owners, &Owner::process), column(walk.owners, &Owner::fd)};
   snapshot.otherSockets = otherColumns(walk.others, walk.otherOwners);
   snapshot.otherOwners = {column(walk.otherOwners, &Owner::process), column(walk.otherOwners, &Owner::fd)};
-  snapshot.quality = std::move(walk.quality);
+  snapshot.quality = walk.quality;
   return snapshot;
 }
 

@@ -67,6 +67,6 @@ struct Snapshot {
   Quality quality;
 };
 
-Snapshot makeSnapshot(WalkResult walk);
+Snapshot makeSnapshot(const WalkResult& walk);
 
 }  // namespace xfilter

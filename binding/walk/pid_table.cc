@@ -73,7 +73,7 @@ VirtualAddress leaderOf(WalkContext& walk, VirtualAddress pid) {
   }
   if (!*first) return {};
   // struct task_struct: pid_links, a struct hlist_node (two pointers) each type.
-  return *first - member.pid_links.offset - member.tgidIndex * 2 * kPointer;
+  return *first - member.pid_links.offset - 2 * kPointer * member.tgidIndex;
 }
 
 }  // namespace xfilter

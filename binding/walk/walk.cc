@@ -41,7 +41,7 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
       .owners = std::move(held.owners),
       .others = std::move(held.others),
       .otherOwners = std::move(held.otherOwners),
-      .quality = std::move(context.quality),
+      .quality = context.quality,
   };
 }
 
