@@ -66,21 +66,24 @@ class Laps {
   bool keep_ = false;
 };
 
+Budget ample() { return {{}, std::chrono::minutes(10)}; }
+
 void attachOnce(const std::string& path, Laps& laps, bool keep) {
+  Budget budget = ample();
   laps.begin(keep);
   const auto image = need(Image::open(path));
   laps.finish("attach: open");
-  const auto spaces = need(findKernelSpaces(*image, {}));
+  const auto spaces = need(findKernelSpaces(*image, budget));
   laps.finish("attach: find the kernel");
   const KernelSpace& found = spaces.front();
   KernelMemory memory(found.space);
-  const auto symbols = need(findSymbols(memory, found));
+  const auto symbols = need(findSymbols(memory, found, budget));
   laps.finish("attach: kallsyms");
-  const auto types = need(typesOfGuest(memory, symbols.symbols, found.imageStart));
+  const auto types = need(typesOfGuest(memory, symbols.symbols, found.imageStart, budget));
   laps.finish("attach: BTF");
   need(Layout::resolve(types.btf));
   laps.finish("attach: layout");
-  scanForVmcoreinfo(*image, [](const Vmcoreinfo&, PhysicalAddress) { return true; });
+  scanForVmcoreinfo(*image, budget, [](const Vmcoreinfo&, PhysicalAddress) { return true; });
   laps.finish("scan of the whole memory for VMCOREINFO");
 }
 
@@ -105,7 +108,8 @@ void walkOnce(const Kernel& kernel, Laps& laps, bool keep) {
 
 void measure(const std::string& path, int runs) {
   const auto image = need(Image::open(path));
-  const Kernel kernel = need(findKernel(*image, {}, {}));
+  Budget budget = ample();
+  const Kernel kernel = need(findKernel(*image, {}, budget));
   Laps laps;
   for (int run = -kWarmUp; run < runs; ++run) {
     walkOnce(kernel, laps, run >= 0);
@@ -120,7 +124,8 @@ void measure(const std::string& path, int runs) {
 int main(int count, char** arguments) {
   if (count == 3 && std::strcmp(arguments[1], "--offsets") == 0) {
     const auto image = xfilter::need(xfilter::Image::open(arguments[2]));
-    const auto kernel = xfilter::need(xfilter::findKernel(*image, {}, {}));
+    xfilter::Budget budget = xfilter::ample();
+    const auto kernel = xfilter::need(xfilter::findKernel(*image, {}, budget));
     if (const auto printed = xfilter::printFloorLayout(*image, kernel); !printed)
       xfilter::fail(printed.error());
     return 0;
