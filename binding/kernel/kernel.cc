@@ -155,6 +155,28 @@ Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock cl
   };
 }
 
+/// The release of a kernel of which no more may be known than where its image is; empty if not even that.
+std::string releaseOf(const KernelSpace& found) {
+  if (found.info) return found.release;
+  KernelMemory memory(found.space);
+  for (const KnownSymbol& known : found.known) {
+    if (known.name != "linux_banner") continue;
+    return std::string(releaseOfBanner(readString(memory, known.address, kMaxBanner)));
+  }
+  return {};
+}
+
+/// Whoever has to supply types or symbols has to know of which kernel.
+Error withRelease(Error error, const KernelSpace& found) {
+  constexpr std::array<std::string_view, 4> kOfThisKernel = {"SYMBOLS_NOT_FOUND", "TYPES_NOT_FOUND",
+                                                             "TYPES_INVALID", "LAYOUT_INCOMPLETE"};
+  const std::string release = releaseOf(found);
+  if (!release.empty() &&
+      std::find(kOfThisKernel.begin(), kOfThisKernel.end(), error.code) != kOfThisKernel.end())
+    error.message += " The guest's kernel is " + release + ".";
+  return error;
+}
+
 /// What a search that was cut short says is not what is wrong.
 std::optional<Error> ended(Budget& budget) {
   if (budget.spendLong()) return std::nullopt;
@@ -186,7 +208,7 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
     auto kernel = attach(space, given, clock, budget);
     if (auto early = ended(budget)) return tl::unexpected(std::move(*early));
     if (!kernel) {
-      if (!firstError) firstError = kernel.error();
+      if (!firstError) firstError = withRelease(kernel.error(), space);
     } else if (!latest || kernel->clock > latest->clock) {
       latest.emplace(std::move(*kernel));
     }

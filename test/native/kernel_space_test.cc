@@ -2,6 +2,7 @@
 
 #include "doctest/doctest.h"
 #include "fake_memory.h"
+#include "kernel/kernel.h"
 
 using namespace xfilter;
 using namespace xfilter::test;
@@ -232,4 +233,15 @@ TEST_CASE("kernel space: memory without a kernel says what was looked for") {
   const auto found = findKernelSpaces(guest.memory(), budget);
   REQUIRE_FALSE(found.has_value());
   CHECK(found.error().code == std::string("KERNEL_NOT_FOUND"));
+}
+
+TEST_CASE("kernel space: an error about a kernel's symbols or types says of which kernel") {
+  Guest guest;
+  guest.putBanner(0x1000);
+  guest.memory().registers = {vcpu(guest.root().value)};
+  Budget budget({}, std::chrono::minutes(1));
+  const auto kernel = findKernel(guest.memory(), {}, budget);
+  REQUIRE_FALSE(kernel.has_value());
+  CHECK(kernel.error().code == std::string("SYMBOLS_NOT_FOUND"));
+  CHECK(kernel.error().message.ends_with(" The guest's kernel is 6.1.0-56-amd64."));
 }
