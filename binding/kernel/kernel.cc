@@ -90,7 +90,9 @@ AddressSpace ownSpace(const KernelSpace& found, const Symbols& symbols) {
   return own.value_or(found.space);
 }
 
-Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock clock, Budget& budget) {
+/// `buildId` is set as soon as it is known, for what is wrong after that.
+Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock clock, Budget& budget,
+                      std::optional<std::string>& buildId) {
   std::vector<AttachStep> steps;
   const std::string levels = ", " + std::to_string(found.space.levels()) + "-level paging";
   clock.finish(steps, "kernel", found.how, (found.info ? found.release : "its image") + levels);
@@ -110,7 +112,7 @@ Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock cl
   const AddressSpace space = ownSpace(found, symbols);
   KernelMemory memory(space);
   std::string banner = symbols.linux_banner ? readString(memory, *symbols.linux_banner, kMaxBanner) : "";
-  auto buildId = readBuildId(memory, symbols);
+  buildId = readBuildId(memory, symbols);
   if (auto mismatch = given.mismatch({found.release, banner, buildId}))
     return tl::unexpected(std::move(*mismatch));
 
@@ -140,7 +142,7 @@ Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock cl
   return Kernel{
       .release = found.info ? found.release : std::string(releaseOfBanner(banner)),
       .banner = std::move(banner),
-      .buildId = std::move(buildId),
+      .buildId = buildId,
       .physBase = found.physBase,
       .kaslrOffset = found.kaslrOffset,
       .typesFromGuest = ownTypes.has_value(),
@@ -167,13 +169,13 @@ std::string releaseOf(const KernelSpace& found) {
 }
 
 /// Whoever has to supply types or symbols has to know of which kernel.
-Error withRelease(Error error, const KernelSpace& found) {
+Error withRelease(Error error, const KernelSpace& found, const std::optional<std::string>& buildId) {
   constexpr std::array<std::string_view, 4> kOfThisKernel = {"SYMBOLS_NOT_FOUND", "TYPES_NOT_FOUND",
                                                              "TYPES_INVALID", "LAYOUT_INCOMPLETE"};
   const std::string release = releaseOf(found);
   if (!release.empty() &&
       std::find(kOfThisKernel.begin(), kOfThisKernel.end(), error.code) != kOfThisKernel.end())
-    error.message += " The guest's kernel is " + release + ".";
+    error.message += " The guest's kernel is " + release + (buildId ? ", build id " + *buildId : "") + ".";
   return error;
 }
 
@@ -205,10 +207,11 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
     // One kernel's tables may be there as roots of four and of five levels: the first that works is right.
     if (latest && latest->physBase == space.physBase && latest->kaslrOffset == space.kaslrOffset) continue;
     ++kernels;
-    auto kernel = attach(space, given, clock, budget);
+    std::optional<std::string> buildId;
+    auto kernel = attach(space, given, clock, budget, buildId);
     if (auto early = ended(budget)) return tl::unexpected(std::move(*early));
     if (!kernel) {
-      if (!firstError) firstError = withRelease(kernel.error(), space);
+      if (!firstError) firstError = withRelease(kernel.error(), space, buildId);
     } else if (!latest || kernel->clock > latest->clock) {
       latest.emplace(std::move(*kernel));
     }

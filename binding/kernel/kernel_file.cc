@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <span>
 
 #include "kernel/isf.h"
@@ -100,25 +101,40 @@ std::string describe(Bytes bytes) {
   return "its content is none that is known";
 }
 
+/// The whole file by read(): sysfs, where a kernel's own BTF is, has files that cannot be mapped.
+std::shared_ptr<const std::vector<std::byte>> readWhole(const std::string& path) {
+  constexpr size_t kMaxBytes = size_t{64} << 20;
+  std::ifstream file(path, std::ios::binary);
+  auto bytes = std::make_shared<std::vector<std::byte>>();
+  std::array<char, 1 << 16> buffer;
+  while (file.read(buffer.data(), buffer.size()), file.gcount() > 0) {
+    const auto* first = reinterpret_cast<const std::byte*>(buffer.data());
+    bytes->insert(bytes->end(), first, first + file.gcount());
+    if (bytes->size() > kMaxBytes) return nullptr;
+  }
+  return file.eof() && !bytes->empty() ? bytes : nullptr;
+}
+
 }  // namespace
 
 Result<KernelFile> KernelFile::read(const GivenFile& given) {
   KernelFile file;
   file.path = given.path;
-  Bytes bytes;
+  file.unpacked_ = given.content;
   if (!given.content) {
     auto mapped = MappedFile::open(given.path);
-    if (!mapped) {
+    if (mapped) {
+      file.mapped_ = std::move(*mapped);
+    } else if (std::string_view(mapped.error().code) == "SOURCE_IO") {
+      file.unpacked_ = readWhole(given.path);
+    }
+    if (!file.mapped_ && !file.unpacked_) {
       const bool isNone = std::string_view(mapped.error().code) == "SOURCE_FORMAT";
       return failure(isNone ? "TYPES_INVALID" : mapped.error().code, mapped.error().message,
                      isNone ? kGive : mapped.error().advice);
     }
-    file.mapped_ = std::move(*mapped);
-    bytes = file.mapped_->bytes();
-  } else {
-    file.unpacked_ = given.content;
-    bytes = *file.unpacked_;
   }
+  const Bytes bytes = file.mapped_ ? file.mapped_->bytes() : Bytes(*file.unpacked_);
 
   const auto format =
       std::find_if(kFormats.begin(), kFormats.end(), [&](const Format& f) { return f.recognises(bytes); });

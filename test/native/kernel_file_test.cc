@@ -1,6 +1,7 @@
 #include "kernel/kernel_file.h"
 
 #include <elf.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -250,4 +251,13 @@ TEST_CASE("a profile whose numbers cannot be is refused") {
   CHECK_FALSE(Profile::parse(R"({"xfilterProfile": 1, "symbols": {"init_task": "7"}})"));
   CHECK_FALSE(Profile::parse(R"({"xfilterProfile": 2})"));
   CHECK_FALSE(Profile::parse("{}"));
+}
+
+TEST_CASE(
+    "kernel file: the types of the kernel that runs this test are read in place, though sysfs maps no file" *
+    doctest::skip(access("/sys/kernel/btf/vmlinux", R_OK) != 0)) {
+  const auto file = KernelFile::read({.path = "/sys/kernel/btf/vmlinux"});
+  REQUIRE_MESSAGE(file.has_value(), (file ? "" : file.error().message));
+  CHECK(file->format == "BTF");
+  CHECK(file->types->sizeOf("task_struct").has_value());
 }
