@@ -71,12 +71,12 @@ std::optional<Error> Given::mismatch(const KernelIdentity& guest) const {
     if (file->banner && hasBanner && *file->banner != guest.banner)
       return differs(*file, "it is of \"" + *file->banner + "\"", runs);
   }
-  // Symbols that do not lead to this kernel's banner are of another.
-  if (symbols_ == nullptr || hasBanner || !symbols_->symbols.find("linux_banner")) return std::nullopt;
-  const auto& banner = symbols_->banner;
-  return differs(*symbols_,
-                 banner ? "it is of \"" + *banner + "\"" : "its symbol linux_banner leads to no banner",
-                 runs);
+  if (symbols_ == nullptr) return std::nullopt;
+  const bool banner = hasBanner || !symbols_->symbols.find("linux_banner");
+  if (guest.symbolsLead && banner) return std::nullopt;
+  return differs(
+      *symbols_,
+      symbols_->banner ? "it is of \"" + *symbols_->banner + "\"" : "its symbols do not lead to it", runs);
 }
 
 Result<std::string> Given::profile() const {

@@ -19,7 +19,8 @@ struct GivenFiles {
 struct KernelIdentity {
   std::string_view release;
   std::string_view banner;  // empty: not known
-  std::optional<std::string> buildId;
+  std::optional<std::string> buildId{};
+  bool symbolsLead = true;  // the given ones, to this kernel
 };
 
 /// Types and symbols from outside the guest: then the guest's word on them is not needed.

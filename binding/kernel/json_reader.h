@@ -50,6 +50,8 @@ class JsonReader {
 
   std::optional<std::string> string();
   std::optional<bool> boolean();
+  /// Reads a null, if it is one; anything else is left to be read.
+  bool null() { return word("null"); }
   /// An integer from -2^63 to 2^64-1, as two's complement. A number with a fraction or an exponent is none.
   std::optional<uint64_t> integer();
   /// The same, from 0 to `maximum`.

@@ -90,6 +90,15 @@ AddressSpace ownSpace(const KernelSpace& found, const Symbols& symbols) {
   return own.value_or(found.space);
 }
 
+/// The banner of a kernel of which no more may be known than where its image is; empty if not even that.
+std::string knownBanner(const KernelSpace& found) {
+  KernelMemory image(found.space);
+  for (const KnownSymbol& known : found.known) {
+    if (known.name == "linux_banner") return readString(image, known.address, kMaxBanner);
+  }
+  return {};
+}
+
 /// `buildId` is set as soon as it is known, for what is wrong after that.
 Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock clock, Budget& budget,
                       std::optional<std::string>& buildId) {
@@ -101,20 +110,27 @@ Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock cl
   const KernelFile* const symbolFile = given.symbols();
   const auto foundSymbols =
       symbolFile ? symbolsOfFile(symbolFile->symbols, found) : findSymbols(image, found, budget);
+  if (!foundSymbols && std::string_view(foundSymbols.error().code) == "PROFILE_MISMATCH") {
+    const std::string banner = knownBanner(found);
+    const auto release = found.info ? std::string_view(found.release) : releaseOfBanner(banner);
+    const KernelIdentity guest{.release = release, .banner = banner, .symbolsLead = false};
+    return tl::unexpected(given.mismatch(guest).value_or(foundSymbols.error()));
+  }
   if (!foundSymbols) return tl::unexpected(foundSymbols.error());
   const Symbols& symbols = foundSymbols->symbols;
   clock.finish(steps, symbolFile ? "symbols" : "kallsyms", symbolFile ? symbolFile->path : foundSymbols->how,
                foundSymbols->found);
+
+  std::string banner = symbols.linux_banner ? readString(image, *symbols.linux_banner, kMaxBanner) : "";
+  buildId = readBuildId(image, symbols);
+  if (auto mismatch = given.mismatch({found.release, banner, buildId}))
+    return tl::unexpected(std::move(*mismatch));
 
   const auto ramEnd = readRamEnd(image, symbols);
   if (auto error = cutOff(found, symbols, ramEnd)) return tl::unexpected(std::move(*error));
 
   const AddressSpace space = ownSpace(found, symbols);
   KernelMemory memory(space);
-  std::string banner = symbols.linux_banner ? readString(memory, *symbols.linux_banner, kMaxBanner) : "";
-  buildId = readBuildId(memory, symbols);
-  if (auto mismatch = given.mismatch({found.release, banner, buildId}))
-    return tl::unexpected(std::move(*mismatch));
 
   std::optional<Types> ownTypes;
   if (!given.types()) {
@@ -157,22 +173,11 @@ Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock cl
   };
 }
 
-/// The release of a kernel of which no more may be known than where its image is; empty if not even that.
-std::string releaseOf(const KernelSpace& found) {
-  if (found.info) return found.release;
-  KernelMemory memory(found.space);
-  for (const KnownSymbol& known : found.known) {
-    if (known.name != "linux_banner") continue;
-    return std::string(releaseOfBanner(readString(memory, known.address, kMaxBanner)));
-  }
-  return {};
-}
-
 /// Whoever has to supply types or symbols has to know of which kernel.
 Error withRelease(Error error, const KernelSpace& found, const std::optional<std::string>& buildId) {
   constexpr std::array<std::string_view, 4> kOfThisKernel = {"SYMBOLS_NOT_FOUND", "TYPES_NOT_FOUND",
                                                              "TYPES_INVALID", "LAYOUT_INCOMPLETE"};
-  const std::string release = releaseOf(found);
+  const std::string release = found.info ? found.release : std::string(releaseOfBanner(knownBanner(found)));
   if (!release.empty() &&
       std::find(kOfThisKernel.begin(), kOfThisKernel.end(), error.code) != kOfThisKernel.end())
     error.message += " The guest's kernel is " + release + (buildId ? ", build id " + *buildId : "") + ".";

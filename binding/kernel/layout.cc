@@ -307,6 +307,7 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   resolveProcessViews(layout, resolver, types);
   resolver.maybe(layout.clock.timekeeper, "tk_data", "timekeeper");
   resolver.maybe(layout.clock.xtime_sec, "timekeeper", "xtime_sec");
+  if (auto error = types.unanswered()) return tl::unexpected(std::move(*error));
   if (!resolver.needed().empty()) {
     return failure("LAYOUT_INCOMPLETE",
                    "The kernel's types lack what the walk needs: " + resolver.needed() + ".",

@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
+#include <set>
 
 #include "kernel/json_reader.h"
 #include "kernel/symbols.h"
@@ -12,11 +13,16 @@ namespace {
 
 constexpr std::string_view kVersionKey = "xfilterProfile";
 constexpr uint64_t kVersion = 1;
+constexpr char kNull[] = "null";
 constexpr uint64_t kMaxOffset = uint64_t{1} << 28;
 
 tl::unexpected<Error> invalid(std::string what) {
   return failure("TYPES_INVALID", std::move(what),
                  "Make it anew with `xfilter profile` from exactly this kernel's vmlinux.");
+}
+
+std::string madeEarlier(std::string_view question) {
+  return "was made by an earlier xfilter and does not say of " + std::string(question);
 }
 
 std::string nameOf(std::string_view type, std::string_view member) {
@@ -102,22 +108,19 @@ class ObjectWriter {
 }  // namespace
 
 std::optional<Field> Profile::Recorder::field(std::string_view type, std::string_view path) const {
-  const auto found = types_.field(type, path);
-  if (found) profile_.members_.insert_or_assign(nameOf(type, path), *found);
-  return found;
+  return profile_.members_.insert_or_assign(nameOf(type, path), types_.field(type, path)).first->second;
 }
 
 std::optional<uint32_t> Profile::Recorder::sizeOf(std::string_view type) const {
-  const auto found = types_.sizeOf(type);
-  if (found) profile_.sizes_.insert_or_assign(std::string(type), *found);
-  return found;
+  return profile_.sizes_.insert_or_assign(std::string(type), types_.sizeOf(type)).first->second;
 }
 
 std::optional<int64_t> Profile::Recorder::enumerator(std::string_view type, std::string_view name) const {
-  const auto found = types_.enumerator(type, name);
-  if (found) profile_.enumerators_.insert_or_assign(nameOf(type, name), *found);
-  return found;
+  return profile_.enumerators_.insert_or_assign(nameOf(type, name), types_.enumerator(type, name))
+      .first->second;
 }
+
+std::optional<Error> Profile::Recorder::unanswered() const { return types_.unanswered(); }
 
 bool Profile::recognises(std::string_view text) {
   constexpr size_t kHead = 256;
@@ -128,46 +131,52 @@ Result<Profile> Profile::parse(std::string_view text) {
   Profile profile;
   std::optional<uint64_t> version;
   std::string badAddress;
+  std::set<std::string, std::less<>> mentioned;
   JsonReader reader(text);
-  const auto text_of = [&] { return reader.string(); };
-  reader.object([&](std::string_view section) {
+  // Each member of the object at hand, by its name.
+  const auto each = [&reader](auto&& read) {
+    reader.object([&](std::string_view key) { read(std::string(key)); });
+  };
+  const auto answers = [&](auto& into, auto&& read) {
+    each([&](const std::string& name) {
+      if (reader.null()) {
+        into.insert_or_assign(name, std::nullopt);
+      } else {
+        into.insert_or_assign(name, read());
+      }
+    });
+  };
+  const auto symbol = [&](const std::string& name) {
+    mentioned.insert(name);
+    if (reader.null()) return;
+    const auto address = parseHex(reader.string().value_or(""));
+    if (address) {
+      profile.symbols.add(name, *address);
+    } else if (badAddress.empty()) {
+      badAddress = name;
+    }
+  };
+  each([&](const std::string& section) {
     if (section == kVersionKey) {
       version = reader.integer();
     } else if (section == "kernel") {
-      reader.object([&](std::string_view key) {
+      each([&](const std::string& key) {
         if (key == "banner") {
-          profile.banner = text_of();
+          profile.banner = reader.string();
         } else if (key == "buildId") {
-          profile.buildId = text_of();
+          profile.buildId = reader.string();
         } else {
           reader.skip();
         }
       });
     } else if (section == "symbols") {
-      reader.object([&](std::string_view key) {
-        const std::string name(key);
-        const auto address = parseHex(text_of().value_or(""));
-        if (address) {
-          profile.symbols.add(name, *address);
-        } else if (badAddress.empty()) {
-          badAddress = name;
-        }
-      });
+      each(symbol);
     } else if (section == "members") {
-      reader.object([&](std::string_view key) {
-        const std::string name(key);
-        profile.members_.insert_or_assign(name, readField(reader));
-      });
+      answers(profile.members_, [&] { return readField(reader); });
     } else if (section == "sizes") {
-      reader.object([&](std::string_view key) {
-        const std::string name(key);
-        profile.sizes_.insert_or_assign(name, reader.integer(kMaxOffset).value_or(0));
-      });
+      answers(profile.sizes_, [&] { return static_cast<uint32_t>(reader.integer(kMaxOffset).value_or(0)); });
     } else if (section == "enumerators") {
-      reader.object([&](std::string_view key) {
-        const std::string name(key);
-        profile.enumerators_.insert_or_assign(name, static_cast<int64_t>(reader.integer().value_or(0)));
-      });
+      answers(profile.enumerators_, [&] { return static_cast<int64_t>(reader.integer().value_or(0)); });
     } else {
       reader.skip();
     }
@@ -180,22 +189,35 @@ Result<Profile> Profile::parse(std::string_view text) {
                    ", and only " + std::to_string(kVersion) + " is read");
   }
   if (!badAddress.empty()) return invalid("its symbol " + badAddress + " has no address like \"0x…\"");
+  // One without any was made of types alone.
+  for (const auto name : symbolNames()) {
+    if (!mentioned.empty() && mentioned.find(name) == mentioned.end())
+      return invalid("it " + madeEarlier(name));
+  }
   return profile;
 }
 
-std::optional<Field> Profile::field(std::string_view type, std::string_view path) const {
-  const auto found = members_.find(nameOf(type, path));
-  return found == members_.end() ? std::nullopt : std::optional(found->second);
+template <class T>
+std::optional<T> Profile::answer(const Answers<T>& answers, std::string_view name) const {
+  const auto found = answers.find(name);
+  if (found != answers.end()) return found->second;
+  if (!unanswered_) unanswered_ = name;
+  return std::nullopt;
 }
 
-std::optional<uint32_t> Profile::sizeOf(std::string_view type) const {
-  const auto found = sizes_.find(type);
-  return found == sizes_.end() ? std::nullopt : std::optional(static_cast<uint32_t>(found->second));
+std::optional<Field> Profile::field(std::string_view type, std::string_view path) const {
+  return answer(members_, nameOf(type, path));
 }
+
+std::optional<uint32_t> Profile::sizeOf(std::string_view type) const { return answer(sizes_, type); }
 
 std::optional<int64_t> Profile::enumerator(std::string_view type, std::string_view name) const {
-  const auto found = enumerators_.find(nameOf(type, name));
-  return found == enumerators_.end() ? std::nullopt : std::optional(found->second);
+  return answer(enumerators_, nameOf(type, name));
+}
+
+std::optional<Error> Profile::unanswered() const {
+  if (!unanswered_) return std::nullopt;
+  return invalid("The profile " + madeEarlier(*unanswered_) + ".").value();
 }
 
 std::string Profile::toJson() const {
@@ -204,11 +226,14 @@ std::string Profile::toJson() const {
   if (banner) kernel.add("banner", quoted(*banner));
   if (buildId) kernel.add("buildId", quoted(*buildId));
   for (const auto name : symbolNames()) {
-    if (const auto address = symbols.find(name)) addresses.add(name, quoted(hex(address->value)));
+    if (symbols.empty()) break;
+    const auto address = symbols.find(name);
+    addresses.add(name, address ? quoted(hex(address->value)) : kNull);
   }
-  for (const auto& [name, field] : members_) members.add(name, xfilter::toJson(field));
-  for (const auto& [name, size] : sizes_) sizes.add(name, std::to_string(size));
-  for (const auto& [name, value] : enumerators_) enumerators.add(name, std::to_string(value));
+  for (const auto& [name, field] : members_) members.add(name, field ? xfilter::toJson(*field) : kNull);
+  for (const auto& [name, size] : sizes_) sizes.add(name, size ? std::to_string(*size) : kNull);
+  for (const auto& [name, value] : enumerators_)
+    enumerators.add(name, value ? std::to_string(*value) : kNull);
 
   ObjectWriter profile("");
   profile.add(kVersionKey, std::to_string(kVersion));

@@ -21,6 +21,8 @@ namespace xfilter {
 ///       "enumerators": { "pid_type.PIDTYPE_SID": 3 } }
 ///
 /// A member has `elements` if it is an array, `bitShift` and `bits` if it is a bit-field (type_source.h).
+/// What the kernel does not have is null. What is not mentioned at all was not asked for when the profile was
+/// made; to take that for absent would lose rows without a word.
 class Profile : public TypeSource {
  public:
   static bool recognises(std::string_view text);
@@ -35,6 +37,7 @@ class Profile : public TypeSource {
     std::optional<Field> field(std::string_view type, std::string_view path) const override;
     std::optional<uint32_t> sizeOf(std::string_view type) const override;
     std::optional<int64_t> enumerator(std::string_view type, std::string_view name) const override;
+    std::optional<Error> unanswered() const override;
 
    private:
     const TypeSource& types_;
@@ -44,6 +47,7 @@ class Profile : public TypeSource {
   std::optional<Field> field(std::string_view type, std::string_view path) const override;
   std::optional<uint32_t> sizeOf(std::string_view type) const override;
   std::optional<int64_t> enumerator(std::string_view type, std::string_view name) const override;
+  std::optional<Error> unanswered() const override;
 
   std::string toJson() const;
 
@@ -51,9 +55,16 @@ class Profile : public TypeSource {
   SymbolTable symbols;
 
  private:
-  std::map<std::string, Field, std::less<>> members_;
-  std::map<std::string, uint64_t, std::less<>> sizes_;
-  std::map<std::string, int64_t, std::less<>> enumerators_;
+  template <class T>
+  using Answers = std::map<std::string, std::optional<T>, std::less<>>;
+
+  template <class T>
+  std::optional<T> answer(const Answers<T>& answers, std::string_view name) const;
+
+  Answers<Field> members_;
+  Answers<uint32_t> sizes_;
+  Answers<int64_t> enumerators_;
+  mutable std::optional<std::string> unanswered_;  // the first question
 };
 
 }  // namespace xfilter

@@ -141,9 +141,7 @@ Result<FoundSymbols> findSymbols(KernelMemory& memory, const KernelSpace& space,
 Result<FoundSymbols> symbolsOfFile(const SymbolTable& table, const KernelSpace& space) {
   const auto slide = slideOf(table, space);
   if (!slide) {
-    return failure("PROFILE_MISMATCH",
-                   "The symbols that were given do not lead to the guest's kernel, " +
-                       (space.release.empty() ? "whose release is not known" : space.release) + ".",
+    return failure("PROFILE_MISMATCH", "The symbols that were given do not lead to the guest's kernel.",
                    kSupplySymbols);
   }
   std::vector<std::optional<VirtualAddress>> addresses;

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string_view>
 
+#include "memory/result.h"
+
 namespace xfilter {
 
 /// Where a member lies in its outermost structure.
@@ -34,6 +36,10 @@ class TypeSource {
 
   /// The value of an enumerator of the named enum.
   virtual std::optional<int64_t> enumerator(std::string_view type, std::string_view name) const = 0;
+
+  /// Of a source that knows the answers to some questions only: an error once it was asked another. That the
+  /// kernel has no such member is an answer.
+  virtual std::optional<Error> unanswered() const { return std::nullopt; }
 
  protected:
   TypeSource() = default;

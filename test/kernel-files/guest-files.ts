@@ -69,12 +69,18 @@ async function findBtf(image: string, folder: string): Promise<FoundBtf> {
   throw new Error(`There is no BTF in ${image}.`);
 }
 
+/** Addresses by name, of the symbols that the kernel has. */
+function symbolsOf(profile: string): Record<string, string> {
+  const { symbols } = JSON.parse(profile) as { symbols: Record<string, string | null> };
+  return Object.fromEntries(Object.entries(symbols).flatMap(([name, address]) => (address ? [[name, address]] : [])));
+}
+
 export async function filesOfGuest(image: string, folder: string): Promise<GuestFiles> {
   const guest = await introspect(image);
   const profileText = guest.profile();
   const { banner } = guest.kernel;
   await guest.close();
-  const { symbols } = JSON.parse(profileText) as { symbols: Record<string, string> };
+  const symbols = symbolsOf(profileText);
   const { blob } = await findBtf(image, folder);
   const write = (name: string, content: string | Buffer) => {
     const path = join(folder, name);
@@ -119,7 +125,7 @@ export async function withoutKallsyms(image: string, copy: string, folder: strin
   const note = readFileSync(image).toString("latin1");
   const tokens = BigInt(`0x${/SYMBOL\(kallsyms_token_table\)=([0-9a-f]+)/.exec(note)![1]}`);
   const guest = await introspect(image);
-  const { symbols } = JSON.parse(guest.profile()) as { symbols: Record<string, string> };
+  const symbols = symbolsOf(guest.profile());
   const startBtf = BigInt(symbols.__start_BTF!) + guest.kernel.kaslrOffset;
   await guest.close();
   return changed(image, copy, (write) => write(Buffer.alloc(1024), offset + Number(tokens - startBtf)));

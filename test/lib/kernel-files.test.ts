@@ -1,10 +1,20 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { createProfile, introspect, type KernelFiles } from "../../lib/index.ts";
+import { scrubVmcoreinfo } from "../../vmcore-fixtures/scrub.ts";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
 import {
   filesOfGuest,
@@ -136,6 +146,28 @@ describe("types and symbols from outside", () => {
     await expect(introspect(image, given)).rejects.toMatchObject({ code: "PROFILE_MISMATCH" });
   });
 
+  it.each(["banner", "build id"])(
+    "are refused by both kernels' names where no VMCOREINFO tells the guest's: by %s",
+    async (kind) => {
+      const scrubbed = join(folder, "no-vmcoreinfo.elf");
+      copyFileSync(image, scrubbed);
+      scrubVmcoreinfo(scrubbed);
+      const profile = JSON.parse(readFileSync(files.profile, "utf8"));
+      const other = kind === "banner" ? "Linux version 1.0 (other)" : "00".repeat(20);
+      const own: string = kind === "banner" ? "Linux version 6.1.0-" : profile.kernel.buildId;
+      profile.kernel = kind === "banner" ? { banner: other } : { buildId: other };
+      if (kind === "banner") {
+        // Another kernel's banner is elsewhere: these symbols lead to nothing of the guest's.
+        profile.symbols.linux_banner = `0x${(BigInt(profile.symbols.linux_banner) + 64n).toString(16)}`;
+      }
+      const error: unknown = await introspect(scrubbed, {
+        profile: file("other-kernel.json", JSON.stringify(profile)),
+      }).catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ code: "PROFILE_MISMATCH", message: expect.stringContaining(other) });
+      expect(error).toMatchObject({ message: expect.stringContaining(own) });
+    },
+  );
+
   it("are refused when the types do not fit", async () => {
     const profile = JSON.parse(readFileSync(files.profile, "utf8"));
     profile.members["cred.uid"].offset -= 8;
@@ -169,7 +201,7 @@ describe("types and symbols from outside", () => {
     ["TYPES_INVALID", "a folder", () => ({ types: folder })],
     ["SOURCE_NOT_FOUND", "no file", () => ({ types: join(folder, "nowhere") })],
     ["TYPES_INVALID", "a memory image", () => ({ types: image })],
-    ["LAYOUT_INCOMPLETE", "a profile without members", () => ({ profile: file("empty.json", '{"xfilterProfile":1}') })],
+    ["TYPES_INVALID", "a profile without members", () => ({ profile: file("empty.json", '{"xfilterProfile":1}') })],
   ])("are answered with %s: %s", async (code, _, given) => {
     const error = await introspect(image, given()).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ name: "XFilterError", code, advice: expect.stringMatching(/\.$/) });
@@ -221,6 +253,25 @@ describe("a profile", () => {
   it("made of a profile is that profile", async () => {
     expect(await createProfile({ types: files.profile })).toBe(readFileSync(files.profile, "utf8"));
   });
+  it.each([
+    ["member", "members", "cred.uid"],
+    ["member that the kernel may lack", "members", "sock.sk_uid"],
+    ["symbol", "symbols", "tcp_hashinfo"],
+  ])(
+    "of an earlier version, which did not ask for some %s, is refused: rows would be missing",
+    async (_, part, name) => {
+      const profile = JSON.parse(readFileSync(files.profile, "utf8"));
+      expect(profile[part]).toHaveProperty([name]);
+      delete profile[part][name];
+      const given = { profile: file("earlier.json", JSON.stringify(profile)) };
+      const error = {
+        code: "TYPES_INVALID",
+        message: expect.stringContaining(name),
+        advice: expect.stringContaining("anew"),
+      };
+      await expect(introspect(image, given)).rejects.toMatchObject(error);
+    },
+  );
   it("may hold what this version does not know", async () => {
     const profile = JSON.parse(readFileSync(files.profile, "utf8"));
     Object.assign(profile, { later: [1, { a: null }] });

@@ -221,6 +221,7 @@ TEST_CASE("a profile keeps what was asked and answered, and reads as it was writ
   recorder.field("pair", "third");
   recorder.sizeOf("box");
   recorder.enumerator("color", "RED");
+  CHECK_FALSE(recorder.unanswered());
   profile.symbols = isf.symbols();
   profile.banner = "Linux \"version\" \\ \n";
   const auto read = Profile::parse(profile.toJson());
@@ -228,7 +229,10 @@ TEST_CASE("a profile keeps what was asked and answered, and reads as it was writ
   CHECK(read->field("pair", "flag") == isf.field("pair", "flag"));
   CHECK(read->field("pair", "matrix") == isf.field("pair", "matrix"));
   CHECK_FALSE(read->field("pair", "third"));
+  CHECK_FALSE(read->unanswered());
   CHECK_FALSE(read->field("pair", "first"));
+  REQUIRE(read->unanswered());
+  CHECK(read->unanswered()->message.find("pair.first") != std::string::npos);
   CHECK(read->sizeOf("box") == 8);
   CHECK(read->enumerator("color", "RED") == -1);
   CHECK(read->banner == profile.banner);
@@ -243,10 +247,11 @@ TEST_CASE("a profile whose numbers cannot be is refused") {
   };
   CHECK(member(R"({"offset": 8, "size": 4, "later": [1]})"));
   for (const auto* value : {R"({"offset": -1})", R"({"offset": 4294967296})", R"({"bits": 65})",
-                            R"({"bitShift": 8})", R"({"size": "4"})", "7", "null"}) {
+                            R"({"bitShift": 8})", R"({"size": "4"})", "7", "nul"}) {
     CAPTURE(value);
     CHECK_FALSE(member(value));
   }
+  CHECK(member("null"));
   CHECK_FALSE(Profile::parse(R"({"xfilterProfile": 1, "symbols": {"init_task": 7}})"));
   CHECK_FALSE(Profile::parse(R"({"xfilterProfile": 1, "symbols": {"init_task": "7"}})"));
   CHECK_FALSE(Profile::parse(R"({"xfilterProfile": 2})"));
@@ -260,4 +265,13 @@ TEST_CASE(
   REQUIRE_MESSAGE(file.has_value(), (file ? "" : file.error().message));
   CHECK(file->format == "BTF");
   CHECK(file->types->sizeOf("task_struct").has_value());
+}
+
+TEST_CASE("a profile of which some symbol was not asked is refused, one of types alone is not") {
+  const auto earlier =
+      Profile::parse(R"({"xfilterProfile": 1, "symbols": {"init_task": "0xffffffff82000000"}})");
+  REQUIRE_FALSE(earlier);
+  CHECK(earlier.error().message.find("_stext") != std::string::npos);
+  const auto withoutSymbols = Profile::parse(R"({"xfilterProfile": 1, "symbols": {}})");
+  CHECK(withoutSymbols.has_value());
 }
