@@ -17,7 +17,6 @@ constexpr size_t kMaxBlobBytes = size_t{256} << 20;  // kernels have 3 to 6 MB
 constexpr size_t kMaxTypes = size_t{4} << 20;        // those, 100,000 to 200,000
 constexpr size_t kMaxNameLength = 511;
 constexpr int kMaxSteps = 1 << 18;
-constexpr int kMaxDepth = 32;
 
 constexpr uint32_t kPointerBytes = 8;
 
@@ -62,18 +61,6 @@ struct Btf::Member {
 struct Btf::Extent {
   uint32_t size;
   uint32_t elements;
-};
-
-/// What one question may cost. A hostile guest's types lead to each other without end.
-class Btf::Steps {
- public:
-  bool take() { return left_-- > 0; }
-  bool descend() { return depth_++ < kMaxDepth; }
-  void ascend() { --depth_; }
-
- private:
-  int left_ = kMaxSteps;
-  int depth_ = 0;
 };
 
 Result<Btf> Btf::parse(std::vector<std::byte> blob) {
@@ -222,7 +209,7 @@ std::optional<uint32_t> Btf::named(std::string_view name, uint32_t kinds) const 
 }
 
 /// Behind typedefs and qualifiers.
-std::optional<uint32_t> Btf::resolved(uint32_t id, Steps& steps) const {
+std::optional<uint32_t> Btf::resolved(uint32_t id, TypeSteps& steps) const {
   while (type(id).is(kAliases)) {
     if (!steps.take()) return std::nullopt;
     id = type(id).sizeOrType;
@@ -231,7 +218,7 @@ std::optional<uint32_t> Btf::resolved(uint32_t id, Steps& steps) const {
 }
 
 /// Size of a type, and of how many elements it consists.
-std::optional<Btf::Extent> Btf::extent(uint32_t id, Steps& steps) const {
+std::optional<Btf::Extent> Btf::extent(uint32_t id, TypeSteps& steps) const {
   uint64_t elements = 1;
   for (;;) {
     const auto target = resolved(id, steps);
@@ -251,7 +238,7 @@ std::optional<Btf::Extent> Btf::extent(uint32_t id, Steps& steps) const {
 }
 
 /// The member of a structure or union, or of an anonymous one in it.
-std::optional<Btf::Member> Btf::member(uint32_t id, std::string_view name, Steps& steps) const {
+std::optional<Btf::Member> Btf::member(uint32_t id, std::string_view name, TypeSteps& steps) const {
   const Type owner = type(id);
   if (!owner.is(kAggregates) || !steps.descend()) return std::nullopt;
   std::optional<Member> found;
@@ -278,7 +265,7 @@ std::optional<Btf::Member> Btf::member(uint32_t id, std::string_view name, Steps
 std::optional<Field> Btf::field(std::string_view typeName, std::string_view path) const {
   const auto outer = named(typeName, kAggregates);
   if (!outer) return std::nullopt;
-  Steps steps;
+  TypeSteps steps(kMaxSteps);
   Member found{*outer, 0, 0};
   for (bool more = true; more;) {
     const size_t dot = path.find('.');

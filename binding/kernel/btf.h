@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernel/type_source.h"
+#include "kernel/type_steps.h"
 #include "memory/keyed_hash.h"
 #include "memory/result.h"
 
@@ -30,7 +31,6 @@ class Btf : public TypeSource {
   struct Type;
   struct Member;
   struct Extent;
-  class Steps;
 
   Btf() = default;
   std::optional<Error> readHeader();
@@ -41,9 +41,9 @@ class Btf : public TypeSource {
   Type type(uint32_t id) const;
   std::string_view string(uint32_t offset) const;
   std::optional<uint32_t> named(std::string_view name, uint32_t kinds) const;
-  std::optional<Member> member(uint32_t id, std::string_view name, Steps& steps) const;
-  std::optional<uint32_t> resolved(uint32_t id, Steps& steps) const;
-  std::optional<Extent> extent(uint32_t id, Steps& steps) const;
+  std::optional<Member> member(uint32_t id, std::string_view name, TypeSteps& steps) const;
+  std::optional<uint32_t> resolved(uint32_t id, TypeSteps& steps) const;
+  std::optional<Extent> extent(uint32_t id, TypeSteps& steps) const;
 
   std::vector<std::byte> blob_;
   size_t types_ = 0;  // the sections, as offsets in blob_

@@ -11,7 +11,6 @@ namespace {
 constexpr uint64_t kMaxOffset = uint64_t{1} << 28;  // of a member; no structure of a kernel is that large
 constexpr uint64_t kPointerBytes = 8;
 constexpr int kMaxSteps = 4096;
-constexpr int kMaxDepth = 32;
 
 tl::unexpected<Error> invalid(std::string what) {
   return failure("TYPES_INVALID", std::move(what),
@@ -50,18 +49,6 @@ struct Isf::Description {
 struct Isf::Member {
   size_t description;
   uint64_t offset;
-};
-
-/// What one question may cost: the file may be made to lead in circles.
-class Isf::Steps {
- public:
-  bool take() { return left_-- > 0; }
-  bool descend() { return depth_++ < kMaxDepth; }
-  void ascend() { --depth_; }
-
- private:
-  int left_ = kMaxSteps;
-  int depth_ = 0;
 };
 
 Isf::Positions Isf::index(JsonReader& reader, std::string_view text) {
@@ -172,7 +159,7 @@ std::optional<uint64_t> Isf::sizeAt(const Positions& positions, std::string_view
   return reader.ok() ? size : std::nullopt;
 }
 
-std::optional<Isf::Member> Isf::member(std::string_view type, std::string_view name, Steps& steps) const {
+std::optional<Isf::Member> Isf::member(std::string_view type, std::string_view name, TypeSteps& steps) const {
   const auto position = userTypes_.find(type);
   if (position == userTypes_.end() || !steps.take() || !steps.descend()) return std::nullopt;
   std::optional<Member> found;
@@ -226,7 +213,7 @@ bool Isf::measure(Description description, Field& field) const {
   uint64_t elements = 1;
   for (int depth = 0; description.kind == "array"; ++depth) {
     elements *= description.count;
-    if (depth == kMaxDepth || !description.inner || elements > kMaxOffset) return false;
+    if (depth == TypeSteps::kMaxDepth || !description.inner || elements > kMaxOffset) return false;
     description = describe(*description.inner);
   }
   std::optional<uint64_t> size;
@@ -248,7 +235,7 @@ bool Isf::measure(Description description, Field& field) const {
 std::optional<Field> Isf::field(std::string_view type, std::string_view path) const {
   const auto whole = sizeOf(type);
   if (!whole) return std::nullopt;
-  Steps steps;
+  TypeSteps steps(kMaxSteps);
   std::string owner(type);
   uint64_t offset = 0;
   for (;;) {

@@ -8,6 +8,7 @@
 #include "kernel/json_reader.h"
 #include "kernel/symbol_table.h"
 #include "kernel/type_source.h"
+#include "kernel/type_steps.h"
 #include "memory/result.h"
 
 namespace xfilter {
@@ -34,12 +35,11 @@ class Isf : public TypeSource {
   using Positions = std::unordered_map<std::string_view, size_t>;
   struct Member;
   struct Description;
-  class Steps;
 
   Isf() = default;
   static Positions index(JsonReader& reader, std::string_view text);
   void readSymbols(JsonReader& reader);
-  std::optional<Member> member(std::string_view type, std::string_view name, Steps& steps) const;
+  std::optional<Member> member(std::string_view type, std::string_view name, TypeSteps& steps) const;
   Description describe(size_t position) const;
   std::optional<uint64_t> sizeAt(const Positions& positions, std::string_view name) const;
   bool measure(Description description, Field& field) const;
