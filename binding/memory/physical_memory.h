@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -45,6 +46,27 @@ class PhysicalMemory {
   /// Says that the caller is done with a run that it scanned: a mapped source takes it out of its resident
   /// set.
   virtual void release(MemoryRange run) const = 0;
+
+  /// Whether the guest runs on while it is read: a walk then has to make sure of what it read.
+  virtual bool live() const { return false; }
+
+  /// Whether a read copies bytes out of another process. `view` of such a source serves nothing: its epochs
+  /// do.
+  virtual bool copies() const { return false; }
+
+  /// What a pass over the guest reads from, if not this memory itself (then empty). Of a source that copies:
+  /// a cache of pages, each fetched when it is first asked for and unchanged until the epoch ends. A page of
+  /// a later epoch was read later.
+  ///
+  /// For one thread. What `view` returned lives as long as the epoch, which must not outlive this memory.
+  virtual std::unique_ptr<PhysicalMemory> epoch() const { return nullptr; }
+
+  /// Asks for a page that will be read soon. An epoch fetches all that were asked for with the first one that
+  /// is read and missing.
+  virtual void want(PhysicalAddress) const {}
+
+  /// Reads an epoch's copy of a page anew, in place. What is not a copy is always new.
+  virtual void refresh(PhysicalAddress) const {}
 
   /// The VMCOREINFO text that the source carries beside the memory, or an empty view.
   virtual std::string_view vmcoreinfoNote() const { return {}; }

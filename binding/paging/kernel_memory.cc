@@ -4,6 +4,19 @@
 
 namespace xfilter {
 
+void KernelMemory::want(VirtualAddress address) {
+  if (small_[(address.value >> kSmallShift) % small_.size()].tag == address.value >> kSmallShift) return;
+  if (const auto translation = space_.translate(address)) space_.memory().want(translation->physical);
+}
+
+void KernelMemory::refresh(VirtualAddress address, size_t size) {
+  if (!copies_ || size == 0) return;
+  for (const VirtualAddress at : {address, address + (size - 1)}) {
+    if (at != address && (at.value ^ address.value) < kPageSize) continue;
+    if (const auto translation = space_.translate(at)) space_.memory().refresh(translation->physical);
+  }
+}
+
 std::span<const std::byte> KernelMemory::translate(VirtualAddress address) {
   const auto translation = space_.translate(address);
   if (!translation) return {};

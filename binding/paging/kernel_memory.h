@@ -15,7 +15,7 @@ namespace xfilter {
 /// this object: one attach, or one walk. Not for several threads at once.
 class KernelMemory {
  public:
-  explicit KernelMemory(const AddressSpace& space) : space_(space) {}
+  explicit KernelMemory(const AddressSpace& space) : space_(space), copies_(space.memory().copies()) {}
 
   /// The bytes from `address` on that are contiguous in host memory, at least to the end of the guest's page;
   /// empty where nothing is mapped. They may change under the reader: copy once.
@@ -30,6 +30,7 @@ class KernelMemory {
   /// Brings the bytes at `address` closer, for a read that comes soon. Memory of guests lies far apart, and
   /// most of what a walk costs is waiting for it: asking for the next objects while one is read hides that.
   void prefetch(VirtualAddress address) {
+    if (copies_) return want(address);
     const auto bytes = view(address);
     if (!bytes.empty()) __builtin_prefetch(bytes.data());
   }
@@ -61,6 +62,12 @@ class KernelMemory {
 
   const AddressSpace& space() const { return space_; }
 
+  /// Whether a read of what was not asked for costs a system call.
+  bool copies() const { return copies_; }
+
+  /// Reads an epoch's copies of the `size` bytes from `address` on anew, with `size` at most a page's.
+  void refresh(VirtualAddress address, size_t size);
+
  private:
   static constexpr int kSmallShift = 12;
   static constexpr int kLargeShift = 21;
@@ -79,10 +86,12 @@ class KernelMemory {
     return {page + offset, static_cast<size_t>(size - offset)};
   }
 
+  void want(VirtualAddress address);
   std::span<const std::byte> translate(VirtualAddress address);
   bool readAcrossPages(VirtualAddress address, std::byte* destination, size_t size);
 
   AddressSpace space_;
+  bool copies_;
   // The direct map and the kernel image are mapped by 2 MiB pages or larger, so a few entries cover what a
   // walk touches; modules, vmalloc and per-CPU memory need the small ones.
   std::array<Entry, 2048> large_;

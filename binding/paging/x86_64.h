@@ -23,6 +23,9 @@ class AddressSpace {
   /// Empty for a non-canonical address, one that is not mapped, or a table outside of memory.
   std::optional<Translation> translate(VirtualAddress address) const;
 
+  /// The same tables in other memory of the same guest, as an epoch is.
+  AddressSpace over(const PhysicalMemory& memory) const { return {memory, root_, levels_}; }
+
   const PhysicalMemory& memory() const { return *memory_; }
   PhysicalAddress root() const { return root_; }
   int levels() const { return levels_; }

@@ -72,7 +72,7 @@ void forEachTableNode(WalkContext& walk, VirtualAddress table, uint64_t count, u
     }
   }
   forEachAhead(
-      chains, [&](const Chain& chain) { walk.memory.prefetch(chain.first); },
+      walk.memory, chains, [&](const Chain& chain) { walk.memory.prefetch(chain.first); },
       [&](const Chain& chain) {
         forEachChainNode(walk, table + chain.bucket * stride, chain.first, chain.bucket, visit);
       });

@@ -28,7 +28,7 @@ class FdTableReader {
     readHeaders();
     const auto order = smallestFirst();
     forEachAhead(
-        order,
+        walk_.memory, order,
         [this](uint32_t table) {
           walk_.memory.prefetch(drafts_[table].bits);
           walk_.memory.prefetch(drafts_[table].slots);
@@ -72,12 +72,12 @@ class FdTableReader {
     KernelMemory& memory = walk_.memory;
     const uint32_t fdt = layout_.files_struct.fdt.offset;
     forEachAhead(
-        drafts_, [&](const Draft& draft) { memory.prefetch(draft.files + fdt); },
+        memory, drafts_, [&](const Draft& draft) { memory.prefetch(draft.files + fdt); },
         [&](Draft& draft) {
           draft.fdtable = memory.readPointer(draft.files + fdt).value_or(VirtualAddress{});
         });
     forEachAhead(
-        drafts_, [&](const Draft& draft) { memory.prefetch(draft.fdtable); },
+        memory, drafts_, [&](const Draft& draft) { memory.prefetch(draft.fdtable); },
         [&](Draft& draft) {
           GuestObject table(memory, draft.fdtable);
           draft.size = table.integer32(layout_.fdtable.max_fds);

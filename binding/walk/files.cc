@@ -47,7 +47,7 @@ class FileWalk {
     lines.add(layout_.file.private_data);
     uint32_t index = 0;
     forEachAhead(
-        files, [&](VirtualAddress address) { lines.prefetch(walk_.memory, address); },
+        walk_.memory, files, [&](VirtualAddress address) { lines.prefetch(walk_.memory, address); },
         [&](VirtualAddress address) {
           const uint32_t file = index++;
           if (!walk_.budget.spend()) return;
@@ -69,7 +69,8 @@ class FileWalk {
     lines.add(layout_.socket.file);
     lines.add(layout_.socket.sk);
     forEachAhead(
-        socketFiles_, [&](const SocketFile& file) { lines.prefetch(walk_.memory, file.socket); },
+        walk_.memory, socketFiles_,
+        [&](const SocketFile& file) { lines.prefetch(walk_.memory, file.socket); },
         [&](SocketFile& file) {
           if (!walk_.budget.spend()) return;
           GuestObject socket(walk_.memory, file.socket);
@@ -90,7 +91,7 @@ class FileWalk {
     const Lines lines = sockLines(layout_);
     const uint32_t inode = layout_.socket.inode.offset - layout_.socket.socket.offset;
     forEachAhead(
-        socketFiles_,
+        walk_.memory, socketFiles_,
         [&](const SocketFile& file) {
           lines.prefetch(walk_.memory, file.sock);
           walk_.memory.prefetch(file.socket + inode);

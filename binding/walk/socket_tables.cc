@@ -55,7 +55,7 @@ class TcpTableWalk {
     forEachTableNode(walk_, bhash + member_.bind_chain.offset, bhashSize, member_.bind_bucket,
                      [this](VirtualAddress node) { walkBucket(node - member_.bind_node.offset); });
     forEachAhead(
-        owners_, [this](const Owners& owners) { walk_.memory.prefetch(owners.first); },
+        walk_.memory, owners_, [this](const Owners& owners) { walk_.memory.prefetch(owners.first); },
         [this](const Owners& owners) {
           forEachChainNode(walk_, owners.head, owners.first, 0,
                            [this](VirtualAddress node) { visit_(node - tables_.bind_node.offset); });

@@ -49,7 +49,7 @@ class TaskReader {
     });
     const Lines lines = taskLines();
     forEachAhead(
-        leaders, [&](VirtualAddress task) { lines.prefetch(walk_.memory, task); },
+        walk_.memory, leaders, [&](VirtualAddress task) { lines.prefetch(walk_.memory, task); },
         [&](VirtualAddress task) { addProcess(task); });
     if (layout_.pidTable && walk_.kernel.symbols.init_pid_ns) crossCheck();
     tasks_.cgroups = cgroups_.takePaths();

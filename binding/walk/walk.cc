@@ -10,7 +10,9 @@ namespace xfilter {
 
 Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const std::stop_token& stop) {
   const auto start = std::chrono::steady_clock::now();
-  WalkContext context{kernel, KernelMemory(kernel.space), Budget(stop, options.budget)};
+  const std::unique_ptr<PhysicalMemory> epoch = kernel.space.memory().epoch();
+  const AddressSpace space = epoch ? kernel.space.over(*epoch) : kernel.space;
+  WalkContext context{kernel, KernelMemory(space), Budget(stop, options.budget)};
 
   Tasks tasks = walkTasks(context);
   HeldSockets held = walkFiles(context, tasks.tables);
@@ -28,6 +30,9 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
   if (context.budget.exhausted()) {
     return failure("WALK_BUDGET", "The walk did not end in the time that it was given.",
                    "Give it more (walkBudgetMs); a guest whose lists do not end may be lying.");
+  }
+  if (epoch) {
+    if (const auto intact = epoch->intact(); !intact) return tl::unexpected(intact.error());
   }
   const auto elapsed = std::chrono::steady_clock::now() - start;
   context.quality.elapsedNs =
