@@ -36,13 +36,15 @@ export interface FixtureGuest {
 
 export const here = fileURLToPath(new URL(".", import.meta.url));
 export const guestSources = join(here, "guest");
+/** What runs only in live guests: no image depends on it. */
+export const liveSources = join(guestSources, "live");
 
 export function cacheDirectory(): string {
   const base = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
   return process.env.XFILTER_FIXTURES || join(base, "xfilter-core", "fixtures");
 }
 
-function hash(parts: readonly (string | Buffer)[]): string {
+export function hash(parts: readonly (string | Buffer)[]): string {
   const sum = createHash("sha256");
   for (const part of parts) sum.update(`${part.length}:`).update(part);
   return sum.digest("hex").slice(0, 16);
@@ -54,7 +56,7 @@ export function sourcesHash(recipe: Recipe): string {
     join(here, name),
   );
   const guest = readdirSync(guestSources, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
+    .filter((entry) => entry.isFile() && entry.parentPath !== liveSources)
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
   const { varies: _, ...settings } = recipe;

@@ -8,6 +8,7 @@ const packages: Record<string, string> = {
   gcc: "gcc libc6-dev",
   xz: "xz-utils",
   fallocate: "util-linux",
+  setpriv: "util-linux",
   "qemu-system-x86_64": "qemu-system-x86",
   makedumpfile: "makedumpfile",
 };

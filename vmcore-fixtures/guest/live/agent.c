@@ -1,0 +1,149 @@
+/*
+ * Keeps a guest at the host's disposal. init starts it in the recorder's place, when the workload stands still.
+ * Commands come in over a virtio-serial port, one a line; each is answered with `ok LENGTH\n` and so many bytes, or
+ * with `error WHY\n`.
+ *
+ *   truth         the recorder writes the guest's truth to its own port; until then nothing of ours moves
+ *   churn start   churn.c; answers with the long-lived sockets, a line each, when all of it runs
+ *   churn stop    …and all that it started is gone
+ *   write start   a process that writes to the disk as fast as it can
+ *   write stop
+ *   loop MS       iterations of a loop in that time of the guest's clock
+ */
+#define _GNU_SOURCE
+#include "live.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PORT "/dev/vport0p2"
+#define NETWORK_DEVICE "eth0"
+#define NETWORK_HOST "10.0.3.15"
+#define ECHO_PORT 7
+
+static FILE *port; /* for what we say */
+static pid_t recorder, churn, writer;
+
+static void refuse(const char *why) { fprintf(port, "error %s\n", why); }
+
+static void answer(const char *bytes, size_t length) {
+  fprintf(port, "ok %zu\n", length);
+  fwrite(bytes, 1, length, port);
+}
+
+static void end(pid_t *pid, int with) {
+  if (*pid == 0) return;
+  kill(*pid, with);
+  must(waitpid(*pid, NULL, 0), "waitpid");
+  *pid = 0;
+}
+
+/* All that it writes to descriptor 3 until it closes that, in a buffer that the next call takes again. */
+static char *spoken;
+static size_t spoken_length;
+
+static pid_t spoken_by(const char *path, const char *name) {
+  int pipes[2];
+  must(pipe2(pipes, O_CLOEXEC), "pipe");
+  pid_t pid = must(fork(), "fork");
+  if (pid == 0) {
+    must(dup2(pipes[1], 3), "dup2");
+    execl(path, name, NULL);
+    fail(path);
+  }
+  close(pipes[1]);
+  spoken_length = 0;
+  for (ssize_t got = 1; got > 0; spoken_length += got) {
+    spoken = realloc(spoken, spoken_length + 4096);
+    got = must(read(pipes[0], spoken + spoken_length, 4096), "read");
+  }
+  close(pipes[0]);
+  return pid;
+}
+
+static void on_truth(const char *unused) {
+  (void)unused;
+  if (churn || writer) return refuse("the guest does not stand still");
+  end(&recorder, SIGKILL);
+  recorder = must(fork(), "fork");
+  if (recorder == 0) {
+    execl("/live/record", "record", NULL);
+    fail("/live/record");
+  }
+  answer("", 0);
+}
+
+static void on_churn(const char *what) {
+  if (strcmp(what, "stop") == 0) {
+    end(&churn, SIGTERM);
+    return answer("", 0);
+  }
+  if (strcmp(what, "start") != 0) return refuse("churn start|stop");
+  if (churn) return refuse("the churn runs");
+  end(&recorder, SIGKILL);
+  churn = spoken_by("/live/churn", "churn");
+  answer(spoken, spoken_length);
+}
+
+static void on_write(const char *what) {
+  if (strcmp(what, "stop") == 0) {
+    end(&writer, SIGKILL);
+    return answer("", 0);
+  }
+  if (strcmp(what, "start") != 0) return refuse("write start|stop");
+  if (writer) return refuse("the writer runs");
+  end(&recorder, SIGKILL);
+  writer = write_disk("/dev/vda");
+  if (writer > 0) return answer("", 0);
+  writer = 0;
+  refuse("there is no disk");
+}
+
+static void on_loop(const char *milliseconds) {
+  char text[32];
+  answer(text, snprintf(text, sizeof text, "%lu", loop_for(atol(milliseconds))));
+}
+
+static const struct {
+  const char *name;
+  void (*run)(const char *argument);
+} commands[] = {{"truth", on_truth}, {"churn", on_churn}, {"write", on_write}, {"loop", on_loop}};
+
+static void obey(char *line) {
+  line[strcspn(line, "\n")] = 0;
+  char *name = strsep(&line, " ");
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    if (strcmp(name, commands[i].name) == 0) return commands[i].run(line ? line : "");
+  refuse("there is no such command");
+}
+
+static void network(void) {
+  struct stat status;
+  if (stat("/sys/class/net/" NETWORK_DEVICE, &status) == -1) return;
+  bring_up(NETWORK_DEVICE);
+  address_on(NETWORK_DEVICE, NETWORK_HOST, 24);
+  serve_echo(NETWORK_HOST, ECHO_PORT);
+}
+
+int main(void) {
+  char line[256];
+  must(prctl(PR_SET_NAME, "agent"), "PR_SET_NAME");
+  network();
+  int fd = must(open(PORT, O_RDWR | O_CLOEXEC), PORT);
+  FILE *commands_in = fdopen(fd, "re");
+  port = fdopen(fd, "we");
+  if (!port || !commands_in) fail(PORT);
+  fprintf(port, "ready\n");
+  fflush(port);
+  while (fgets(line, sizeof line, commands_in)) {
+    obey(line);
+    must(fflush(port), PORT);
+  }
+  fail("the host has gone");
+}

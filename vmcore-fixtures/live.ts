@@ -1,0 +1,199 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { missingProgram } from "./command.ts";
+import { LiveAgent } from "./live-agent.ts";
+import { type LiveBoot, liveBoot } from "./live-boot.ts";
+import { QmpConnection } from "./qmp.ts";
+import type { Recipe } from "./recipes.ts";
+import type { Truth } from "./truth.ts";
+
+export interface LiveOptions {
+  /** A file or a memfd that others can map, or memory that is QEMU's alone. */
+  ram: "shared-file" | "memfd" | "private";
+  /** A virtio disk of 64 MiB. */
+  disk?: boolean;
+  /** A virtio network device, with an echo server behind it. */
+  nic?: boolean;
+  /** More words for the kernel's command line. */
+  commandLine?: string;
+  /** More arguments for QEMU. */
+  qemu?: readonly string[];
+  /** Ends the guest, also while it boots. */
+  signal: AbortSignal;
+}
+
+/** A guest that runs on until `close`, or until the process that started it ends. */
+export interface LiveGuest {
+  /** Path of a QMP socket that nobody is connected to. */
+  readonly qmp: string;
+  /** QEMU's process id. */
+  readonly pid: number;
+  /** QEMU's process: `kill` it, or wait for its `close`. */
+  readonly qemu: ChildProcess;
+  /** Path of the guest's RAM, of "shared-file" alone. */
+  readonly memory: string | null;
+  /** Where the guest's echo server is reached from here, with a NIC. */
+  readonly echo: { readonly host: string; readonly port: number } | null;
+  /** The fixture's own control connection. */
+  readonly monitor: QmpConnection;
+  /** What guest/live/agent.c answers; rejects where it refuses. One after the other. */
+  command(text: string): Promise<string>;
+  /** What the guest says of itself now, standing still; what runs has to be stopped before. */
+  truth(): Promise<Truth>;
+  /** Resets the guest as its power button's neighbour does; resolves when it has booted and stands still again. */
+  reset(): Promise<void>;
+  /** Ends QEMU and removes its files. */
+  close(): Promise<void>;
+}
+
+const bootSeconds = 300;
+
+function firstConnection(server: Server, path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => server.on("connection", resolve).on("error", reject).listen(path));
+}
+
+/** One that was free a moment ago: QEMU does not choose by itself. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+function memoryBackend(ram: LiveOptions["ram"], size: string, directory: string): string {
+  const common = `id=memory,size=${size}`;
+  if (ram === "shared-file") return `memory-backend-file,${common},mem-path=${join(directory, "memory.raw")},share=on`;
+  return ram === "memfd" ? `memory-backend-memfd,${common},share=on` : `memory-backend-ram,${common}`;
+}
+
+function argumentsFor(recipe: Recipe, options: LiveOptions, boot: LiveBoot, directory: string, echoPort: number) {
+  const path = (name: string) => join(directory, name);
+  const commandLine = `console=ttyS0 panic=-1 ${recipe.commandLine} ${options.commandLine ?? ""}`.trim();
+  return [
+    ..."-nodefaults -display none -accel tcg,thread=multi".split(" "),
+    ...["-smp", String(recipe.cpus), "-m", recipe.memory, "-cpu", recipe.cpu],
+    ...["-M", `${recipe.machine},memory-backend=memory`],
+    ...["-object", memoryBackend(options.ram, recipe.memory, directory)],
+    ...["-kernel", boot.kernel, "-initrd", boot.initramfs, "-append", commandLine],
+    ...["-serial", `file:${path("console.log")}`, "-device", "virtio-serial-pci"],
+    ...["truth", "agent"].flatMap((name, index) => [
+      ...["-chardev", `socket,id=${name},path=${path(name)}`],
+      ...["-device", `virtserialport,chardev=${name},nr=${index + 1}`],
+    ]),
+    ...["-qmp", `unix:${path("monitor")}`, "-qmp", `unix:${path("qmp")},server=on,wait=off`],
+    ...(options.disk
+      ? ["-blockdev", `driver=file,node-name=disk,filename=${path("disk")}`, "-device", "virtio-blk-pci,drive=disk"]
+      : []),
+    ...(options.nic
+      ? [
+          ...["-netdev", `user,id=nic,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:${echoPort}-10.0.3.15:7`],
+          ...["-device", "virtio-net-pci,netdev=nic,romfile="],
+        ]
+      : ["-nic", "none"]),
+    ...(options.qemu ?? []),
+  ];
+}
+
+class KernelPanic extends Error {}
+
+/** Rejects when QEMU ends, when the guest complains on its console, or when it is late. Never resolves. */
+function failures(qemu: ChildProcess, console: string, stop: AbortSignal): Promise<never>[] {
+  let errors = "";
+  qemu.stderr?.on("data", (text: Buffer) => (errors += text));
+  const rejected = (arm: (reject: (error: Error) => void) => void) => new Promise<never>((_, reject) => arm(reject));
+  return [
+    rejected((reject) => {
+      qemu.on("error", () => reject(missingProgram("setpriv")));
+      qemu.on("close", (code, signal) => reject(new Error(`QEMU ended with ${signal ?? code}: ${errors.trim()}`)));
+    }),
+    rejected((reject) => {
+      const timer = setInterval(async () => {
+        const text = existsSync(console) ? await readFile(console, "latin1") : "";
+        if (/fixture:/.test(text)) reject(new Error(`The guest's console:\n${text.slice(-2000)}`));
+        if (/Kernel panic/.test(text)) reject(new KernelPanic(`The guest's console:\n${text.slice(-4000)}`));
+      }, 500);
+      stop.addEventListener("abort", () => clearInterval(timer), { once: true });
+    }),
+  ];
+}
+
+/**
+ * Boots the recipe's kernel and workload and keeps them running. QEMU's TCG at times fetches an instruction that the kernel
+ * patches on another CPU, and 7.2 dies of the int3 that stands there meanwhile: it gets another try.
+ */
+export async function startLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await bootLive(recipe, options);
+    } catch (error) {
+      if (!(error instanceof KernelPanic) || tries === 3) throw error;
+    }
+  }
+}
+
+async function bootLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {
+  options.signal.throwIfAborted();
+  const boot = await liveBoot(recipe);
+  const directory = await mkdtemp(join(tmpdir(), "xfilter-live-"));
+  const path = (name: string) => join(directory, name);
+  if (options.disk) {
+    writeFileSync(path("disk"), "");
+    truncateSync(path("disk"), 64 << 20);
+  }
+  const echoPort = options.nic ? await freePort() : 0;
+  const servers = ["truth", "agent", "monitor"].map((name) => ({ name, server: createServer() }));
+  const connections = servers.map(({ name, server }) => firstConnection(server, path(name)));
+  // The guest ends with the thread that started it, however that ends.
+  const qemuArguments = argumentsFor(recipe, options, boot, directory, echoPort);
+  const qemu = spawn("setpriv", ["--pdeathsig", "KILL", "qemu-system-x86_64", ...qemuArguments], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const stop = new AbortController();
+  const fails = failures(qemu, path("console.log"), stop.signal);
+  for (const promise of [...fails, ...connections]) promise.catch(() => {});
+  const live = <T>(work: Promise<T>): Promise<T> => Promise.race([work, ...fails]);
+
+  let closed: Promise<void> | undefined;
+  const end = async () => {
+    stop.abort();
+    const gone = once(qemu, "close");
+    if (qemu.exitCode === null && qemu.signalCode === null && qemu.kill("SIGKILL")) await gone;
+    for (const { server } of servers) server.close();
+    await rm(directory, { recursive: true, force: true });
+  };
+  const close = () => (closed ??= end());
+  options.signal.addEventListener("abort", close, { once: true });
+
+  try {
+    const [truth, agentSocket, control] = (await live(Promise.all(connections))) as [Socket, Socket, Socket];
+    const monitor = new QmpConnection(control);
+    const agent = new LiveAgent(agentSocket, truth);
+    await live(monitor.execute("qmp_capabilities"));
+    await live(agent.ready(bootSeconds));
+    return {
+      qmp: path("qmp"),
+      pid: qemu.pid!,
+      qemu,
+      memory: options.ram === "shared-file" ? path("memory.raw") : null,
+      echo: options.nic ? { host: "127.0.0.1", port: echoPort } : null,
+      monitor,
+      command: (text) => live(agent.command(text)),
+      truth: () => live(agent.truth()),
+      reset: async () => {
+        const ready = agent.ready(bootSeconds);
+        await live(monitor.execute("system_reset"));
+        await live(ready);
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw options.signal.aborted ? options.signal.reason : error;
+  }
+}
