@@ -3,7 +3,9 @@ import { invalidOption, XFilterError } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import { type NativeGuest, type NativeJob, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
+import { sleep } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
+import { checkWatchOptions, type Difference, differences, type WatchOptions } from "./watch.ts";
 
 /**
  * `[Symbol.asyncDispose]`, for `await using`, where the program's types know the symbol (TypeScript's `esnext.disposable`
@@ -31,6 +33,15 @@ export interface Guest extends ClosesItself {
    * @throws `signal.reason` when aborted
    */
   cpus(options?: CpusOptions): Promise<readonly Cpu[]>;
+  /**
+   * Polls the guest and yields what changed since the poll before, the first time from nothing; while nothing changes,
+   * nothing is yielded. Polls of one watch never overlap, and what a poll would have seen that was not made in time
+   * is in the next. Ends when its consumer leaves the loop.
+   *
+   * @throws XFilterError from the iteration: those of `snapshot()`
+   * @throws `signal.reason` from the iteration when aborted
+   */
+  watch(options?: WatchOptions): AsyncGenerator<Difference, void, undefined>;
   /**
    * A profile of the guest's kernel, as JSON: what was resolved of its types and symbols. Given to a later
    * `introspect()` as the file `profile`, it stands for the guest's own word on both.
@@ -62,6 +73,7 @@ export class AttachedGuest implements Guest {
   readonly #native: NativeGuest;
   readonly #budgetMs: number;
   readonly #running = new Set<Promise<unknown>>();
+  readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
   constructor(native: NativeGuest, budgetMs: number) {
@@ -83,6 +95,15 @@ export class AttachedGuest implements Guest {
     return (await this.#run(options.signal, () => this.#native.cpus())).map(toCpu);
   }
 
+  watch(options: WatchOptions = {}): AsyncGenerator<Difference, void, undefined> {
+    const { intervalMs, signal } = checkWatchOptions(options);
+    this.#checkOpen();
+    const watch = this.#native.watch();
+    const poll = () => this.#run(signal, () => watch.poll({ budgetMs: this.#budgetMs }));
+    const endings = signal ? [signal, this.#closed.signal] : [this.#closed.signal];
+    return differences(poll, (milliseconds) => sleep(milliseconds, endings), intervalMs);
+  }
+
   profile(): string {
     this.#checkOpen();
     return this.#native.profile;
@@ -102,14 +123,13 @@ export class AttachedGuest implements Guest {
   }
 
   close(): Promise<void> {
+    this.#closed.abort(new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one"));
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   #checkOpen(): void {
-    if (this.#closing) {
-      throw new XFilterError("CLOSED", "this guest was closed", "Call introspect() again for a new one");
-    }
+    this.#closed.signal.throwIfAborted();
   }
 
   async #close(): Promise<void> {

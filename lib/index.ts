@@ -19,3 +19,4 @@ export type { Rows } from "./rows.ts";
 export type { Quality, Snapshot, SnapshotJson } from "./snapshot.ts";
 export type { Endpoint, Owner, Protocol, Socket, SocketJson, SocketState, UnownedReason } from "./socket.ts";
 export type { Target, VmcoreTarget } from "./sources/target.ts";
+export type { Changes, Difference, WatchOptions } from "./watch.ts";

@@ -52,8 +52,33 @@ export interface NativeGuest {
   walk(options: { budgetMs: number; details: boolean }): NativeJob<NativeSnapshot>;
   /** What each vCPU ran. */
   cpus(): NativeJob<NativeCpu[]>;
+  watch(): NativeWatch;
   /** Frees the image; a running walk keeps it until it ends. */
   close(): void;
+}
+
+/** Walks over one guest. Keeps the last one's rows. */
+export interface NativeWatch {
+  /** What changed since the last poll, or from nothing; null: nothing did. One at a time. */
+  poll(options: { budgetMs: number }): NativeJob<NativeDifference | null>;
+}
+
+/** The two snapshots hold only rows that are named here, and the processes that own their sockets. */
+export interface NativeDifference {
+  before: NativeSnapshot;
+  after: NativeSnapshot;
+  processes: NativeChanges;
+  sockets: NativeChanges;
+}
+
+export interface NativeChanges {
+  /** Rows of `before`. */
+  gone: Uint32Array;
+  /** Rows of `after`. */
+  came: Uint32Array;
+  /** Element i of both: the same thing, before and after. */
+  changedBefore: Uint32Array;
+  changedAfter: Uint32Array;
 }
 
 export interface NativeKernel {

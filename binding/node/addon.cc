@@ -3,11 +3,13 @@
 #include "node/environment.h"
 #include "node/given.h"
 #include "node/guest.h"
+#include "node/watch.h"
 
 // lib/native.ts describes what this exports.
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* environment = new xfilter::node::Environment(env);
   environment->guestClass = Napi::Persistent(xfilter::node::Guest::define(env));
+  environment->watchClass = Napi::Persistent(xfilter::node::Watch::define(env));
   env.SetInstanceData(environment);
   exports.Set("attach", Napi::Function::New<xfilter::node::attach>(env));
   exports.Set("makeProfile", Napi::Function::New<xfilter::node::makeProfile>(env));

@@ -120,6 +120,20 @@ Napi::Object otherSockets(Napi::Env env, const Snapshot::OtherSockets& columns) 
       .build();
 }
 
+Napi::Object differenceRows(Napi::Env env, const Difference::Rows& rows) {
+  std::vector<uint32_t> before, after;
+  for (const Difference::Change& change : rows.changed) {
+    before.push_back(change.before);
+    after.push_back(change.after);
+  }
+  return ObjectBuilder(env)
+      .column("gone", rows.gone)
+      .column("came", rows.came)
+      .column("changedBefore", before)
+      .column("changedAfter", after)
+      .build();
+}
+
 Napi::Object quality(Napi::Env env, const Quality& q) {
   return ObjectBuilder(env)
       .set("elapsedNs", q.elapsedNs)
@@ -209,6 +223,15 @@ Napi::Value toJs(Napi::Env env, const Snapshot& snapshot) {
                           .column("ends", snapshot.strings.ends())
                           .build())
       .set("quality", quality(env, snapshot.quality))
+      .build();
+}
+
+Napi::Value toJs(Napi::Env env, const DifferenceColumns& difference) {
+  return ObjectBuilder(env)
+      .set("before", toJs(env, difference.before))
+      .set("after", toJs(env, difference.after))
+      .set("processes", differenceRows(env, difference.processes))
+      .set("sockets", differenceRows(env, difference.sockets))
       .build();
 }
 

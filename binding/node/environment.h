@@ -11,7 +11,7 @@ struct Environment {
   explicit Environment(Napi::Env env) : jobs(env) {}
 
   Jobs jobs;
-  Napi::FunctionReference guestClass;
+  Napi::FunctionReference guestClass, watchClass;
 };
 
 inline Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }

@@ -1,11 +1,11 @@
 #include "node/guest.h"
 
-#include <chrono>
 #include <utility>
 
 #include "node/columns.h"
 #include "node/environment.h"
 #include "node/given.h"
+#include "node/watch.h"
 #include "snapshot/snapshot.h"
 #include "walk/vcpus.h"
 #include "walk/walk.h"
@@ -14,20 +14,6 @@ namespace xfilter::node {
 namespace {
 
 using GuestPointer = std::shared_ptr<const AttachedGuest>;
-
-/// The time that `budgetMs` gives.
-std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
-  const double milliseconds = options.Get("budgetMs").ToNumber();
-  return std::chrono::nanoseconds(static_cast<int64_t>(milliseconds * 1e6));
-}
-
-Result<Snapshot> takeSnapshot(const AttachedGuest& guest, const WalkOptions& options,
-                              const std::stop_token& stop) {
-  auto result = xfilter::walk(guest.kernel, options, stop);
-  if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
-  if (!result) return tl::unexpected(result.error());
-  return makeSnapshot(*result);
-}
 
 Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::stop_token& stop) {
   auto vcpus = readVcpus(guest.kernel, guest.memory->vcpus(), stop);
@@ -53,11 +39,24 @@ ImageOptions imageOptions(const Napi::Object& given) {
 
 }  // namespace
 
+std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
+  const double milliseconds = options.Get("budgetMs").ToNumber();
+  return std::chrono::nanoseconds(static_cast<int64_t>(milliseconds * 1e6));
+}
+
+Result<WalkResult> walkGuest(const AttachedGuest& guest, const WalkOptions& options,
+                             const std::stop_token& stop) {
+  auto result = xfilter::walk(guest.kernel, options, stop);
+  if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
+  return result;
+}
+
 Napi::Function Guest::define(Napi::Env env) {
   return DefineClass(env, "NativeGuest",
                      {InstanceAccessor<&Guest::kernel>("kernel"),
                       InstanceAccessor<&Guest::profile>("profile"), InstanceMethod<&Guest::walk>("walk"),
-                      InstanceMethod<&Guest::cpus>("cpus"), InstanceMethod<&Guest::close>("close")});
+                      InstanceMethod<&Guest::cpus>("cpus"), InstanceMethod<&Guest::watch>("watch"),
+                      InstanceMethod<&Guest::close>("close")});
 }
 
 // The shared pointer travels to the constructor inside an External: JavaScript cannot make one.
@@ -95,7 +94,9 @@ Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
   const WalkOptions options{.details = given.Get("details").ToBoolean(), .budget = budgetOf(given)};
   return environment(env).jobs.start<Snapshot>(
       env,
-      [guest = guest_, options](const std::stop_token& stop) { return takeSnapshot(*guest, options, stop); },
+      [guest = guest_, options](const std::stop_token& stop) {
+        return walkGuest(*guest, options, stop).map(makeSnapshot);
+      },
       [](Napi::Env e, const Snapshot& snapshot) { return toJs(e, snapshot); });
 }
 
@@ -105,6 +106,11 @@ Napi::Value Guest::cpus(const Napi::CallbackInfo& info) {
   return environment(env).jobs.start<std::vector<VcpuTask>>(
       env, [guest = guest_](const std::stop_token& stop) { return readCpus(*guest, stop); },
       [](Napi::Env e, const std::vector<VcpuTask>& vcpus) { return toJs(e, vcpus); });
+}
+
+Napi::Value Guest::watch(const Napi::CallbackInfo& info) {
+  requireOpen(info.Env());
+  return Watch::create(info.Env(), guest_);
 }
 
 void Guest::close(const Napi::CallbackInfo&) { guest_.reset(); }

@@ -2,9 +2,12 @@
 
 #include <napi.h>
 
+#include <chrono>
 #include <memory>
+#include <stop_token>
 
 #include "kernel/attach_image.h"
+#include "walk/walk.h"
 
 namespace xfilter::node {
 
@@ -22,12 +25,20 @@ class Guest : public Napi::ObjectWrap<Guest> {
   Napi::Value profile(const Napi::CallbackInfo& info);
   Napi::Value walk(const Napi::CallbackInfo& info);
   Napi::Value cpus(const Napi::CallbackInfo& info);
+  Napi::Value watch(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 
   void requireOpen(Napi::Env env) const;
 
   std::shared_ptr<const AttachedGuest> guest_;
 };
+
+/// The time that the `budgetMs` of a job's options gives it.
+std::chrono::nanoseconds budgetOf(const Napi::Object& options);
+
+/// A walk over memory that turned out not to be the guest's has no result.
+Result<WalkResult> walkGuest(const AttachedGuest& guest, const WalkOptions& options,
+                             const std::stop_token& stop);
 
 /// attach(options) of lib/native.ts.
 Napi::Value attach(const Napi::CallbackInfo& info);

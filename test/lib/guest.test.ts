@@ -42,6 +42,7 @@ function fakeGuest() {
       return { promise, cancel() {} };
     },
     cpus: () => ({ promise: Promise.resolve([CPU]), cancel() {} }),
+    watch: () => ({ poll: () => ({ promise: Promise.resolve(null), cancel() {} }) }),
     close: () => void events.push("close"),
   };
   const endWalks = () => {
