@@ -97,7 +97,7 @@ Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
       [guest = guest_, options](const std::stop_token& stop) {
         return walkGuest(*guest, options, stop).map(makeSnapshot);
       },
-      [](Napi::Env e, const Snapshot& snapshot) { return toJs(e, snapshot); });
+      [](Napi::Env e, const Snapshot& snapshot) { return toJs(e, snapshot); }, guest_.get());
 }
 
 Napi::Value Guest::cpus(const Napi::CallbackInfo& info) {
@@ -105,7 +105,7 @@ Napi::Value Guest::cpus(const Napi::CallbackInfo& info) {
   requireOpen(env);
   return environment(env).jobs.start<std::vector<VcpuTask>>(
       env, [guest = guest_](const std::stop_token& stop) { return readCpus(*guest, stop); },
-      [](Napi::Env e, const std::vector<VcpuTask>& vcpus) { return toJs(e, vcpus); });
+      [](Napi::Env e, const std::vector<VcpuTask>& vcpus) { return toJs(e, vcpus); }, guest_.get());
 }
 
 Napi::Value Guest::watch(const Napi::CallbackInfo& info) {

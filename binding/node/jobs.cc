@@ -7,8 +7,10 @@
 namespace xfilter::node {
 namespace {
 
-// Threads start when there is work that no idle one takes, and stay. Work beyond that many waits its turn.
-size_t maxThreads() { return std::max<size_t>(2, std::thread::hardware_concurrency()); }
+// Threads start when there is work that no idle one takes, and stay. Work beyond that many waits its turn. More
+// than there are CPUs, because a guest may be slow (a medium, a host under pressure) without using one.
+constexpr size_t kMaxThreads = 64;
+constexpr size_t kMaxOfOneGuest = 2;
 
 Error outOfMemory() {
   return {"OUT_OF_MEMORY", "The memory of this process did not suffice.",
@@ -33,9 +35,10 @@ Jobs::Jobs(Napi::Env env)
 }
 
 Napi::Object Jobs::start(Napi::Env env, std::function<void(const std::stop_token&)> run,
-                         std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle) {
+                         std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle,
+                         const void* guest) {
   auto job = std::make_shared<Job>(
-      Job{++lastId_, std::move(run), std::move(settle), Napi::Promise::Deferred::New(env), {}});
+      Job{++lastId_, guest, std::move(run), std::move(settle), Napi::Promise::Deferred::New(env), {}});
   if (pending_.empty()) wake_.Ref(env);
   pending_.emplace(job->id, job);
 
@@ -48,11 +51,19 @@ Napi::Object Jobs::start(Napi::Env env, std::function<void(const std::stop_token
   return handle;
 }
 
+/// The first job whose guest has not its share of the threads already.
+Jobs::Queue::iterator Jobs::nextRunnable() {
+  return std::find_if(queue_.begin(), queue_.end(), [this](const std::shared_ptr<Job>& job) {
+    const auto running = running_.find(job->guest);
+    return running == running_.end() || running->second < kMaxOfOneGuest;
+  });
+}
+
 void Jobs::queue(const std::shared_ptr<Job>& job) {
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(job);
-    if (idle_ < queue_.size() && threads_.size() < maxThreads()) {
+    if (idle_ < queue_.size() && nextRunnable() != queue_.end() && threads_.size() < kMaxThreads) {
       try {
         threads_.emplace_back([this] { work(); });
       } catch (const std::system_error& error) {
@@ -72,12 +83,14 @@ void Jobs::queue(const std::shared_ptr<Job>& job) {
 void Jobs::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
+    auto next = queue_.end();
     ++idle_;
-    queued_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+    queued_.wait(lock, [&] { return closing_ || (next = nextRunnable()) != queue_.end(); });
     --idle_;
     if (closing_) return;
-    const std::shared_ptr<Job> job = std::move(queue_.front());
-    queue_.pop_front();
+    const std::shared_ptr<Job> job = std::move(*next);
+    queue_.erase(next);
+    if (job->guest != nullptr) ++running_[job->guest];
     lock.unlock();
     try {
       job->run(job->stop.get_token());
@@ -87,6 +100,8 @@ void Jobs::work() {
     // Its failure means that the environment is going away: nobody waits for the result any more.
     wake_.NonBlockingCall([this, id = job->id](Napi::Env env, Napi::Function) { settle(env, id); });
     lock.lock();
+    // This thread, which is free now, takes what waited for it.
+    if (job->guest != nullptr && --running_[job->guest] == 0) running_.erase(job->guest);
   }
 }
 

@@ -23,6 +23,9 @@ Napi::Value toJs(Napi::Env env, const Error& error);
 /// Work off the event loop, on threads of this addon: attaching and walking may take long, and libuv's four
 /// threads are everybody's. One of these lives in each JavaScript environment (the main thread, each worker).
 ///
+/// One guest gets no more than a few of the threads at once, however much is asked of it: one that is slow or
+/// stuck delays no other.
+///
 /// All but the work itself runs on the environment's own thread.
 class Jobs {
  public:
@@ -31,10 +34,11 @@ class Jobs {
   Jobs& operator=(const Jobs&) = delete;
 
   /// Runs `work` on a thread, then `convert` on the environment's. Returns the object that JavaScript gets:
-  /// `{ promise, cancel() }`; cancel asks the work's stop token.
+  /// `{ promise, cancel() }`; cancel asks the work's stop token. `guest` is whose work it is: any address that
+  /// tells guests apart while the work is under way, or null.
   template <class T>
   Napi::Object start(Napi::Env env, std::function<Result<T>(const std::stop_token&)> work,
-                     std::function<Napi::Value(Napi::Env, T)> convert) {
+                     std::function<Napi::Value(Napi::Env, T)> convert, const void* guest = nullptr) {
     auto result = std::make_shared<Result<T>>(tl::unexpect, Error{"INTERNAL", "The work did not run.", ""});
     return start(
         env, [result, work = std::move(work)](const std::stop_token& stop) { *result = work(stop); },
@@ -44,12 +48,14 @@ class Jobs {
           } else {
             deferred.Reject(toJs(e, result->error()));
           }
-        });
+        },
+        guest);
   }
 
  private:
   struct Job {
     uint64_t id;
+    const void* guest;
     std::function<void(const std::stop_token&)> run;
     std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle;
     Napi::Promise::Deferred deferred;
@@ -58,7 +64,9 @@ class Jobs {
   };
 
   Napi::Object start(Napi::Env env, std::function<void(const std::stop_token&)> run,
-                     std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle);
+                     std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle, const void* guest);
+  using Queue = std::deque<std::shared_ptr<Job>>;
+  Queue::iterator nextRunnable();
   void queue(const std::shared_ptr<Job>& job);
   void work();
   void settle(Napi::Env env, uint64_t id);
@@ -70,7 +78,8 @@ class Jobs {
 
   std::mutex mutex_;  // for what follows
   std::condition_variable queued_;
-  std::deque<std::shared_ptr<Job>> queue_;
+  Queue queue_;
+  std::unordered_map<const void*, size_t> running_;  // jobs of each guest
   size_t idle_ = 0;
   bool closing_ = false;
   std::vector<std::thread> threads_;

@@ -41,7 +41,8 @@ Napi::Value Watch::poll(const Napi::CallbackInfo& info) {
       },
       [](Napi::Env e, const std::optional<DifferenceColumns>& difference) {
         return difference ? toJs(e, *difference) : e.Null();
-      });
+      },
+      state_->guest.get());
 }
 
 }  // namespace xfilter::node
