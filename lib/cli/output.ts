@@ -4,7 +4,7 @@ import { createColors } from "picocolors";
 import { escapeJson } from "./escape.ts";
 import { type Cell, type Column, formatTable } from "./table.ts";
 
-type Terminal = Writable & { isTTY?: boolean; columns?: number };
+type Terminal = Writable & { isTTY?: boolean; columns?: number; rows?: number };
 
 /** What was printed could not be written. */
 class OutputError extends Error {
@@ -44,16 +44,43 @@ export class Output {
     for (const line of lines) {
       chunk += `${line}\n`;
       if (chunk.length < CHUNK) continue;
-      await this.#write(chunk);
+      await this.text(chunk);
       if (this.#gone) return;
       chunk = "";
     }
-    await this.#write(chunk);
+    await this.text(chunk);
+  }
+
+  /** Writes text as it is. */
+  async text(text: string): Promise<void> {
+    this.#signal.throwIfAborted();
+    await this.#write(text);
+  }
+
+  /** Writes `before`, and behind the work `after`, however the work ended: the terminal is the user's again. */
+  async between(before: string, after: string, work: () => Promise<void>): Promise<void> {
+    await this.text(before);
+    try {
+      await work();
+    } finally {
+      await this.#write(after);
+    }
   }
 
   /** Prints one object a line. */
   async json(objects: Iterable<unknown>): Promise<void> {
     await this.lines(jsonLines(objects));
+  }
+
+  /** Whether nobody reads any more: what goes on for ever then ends. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** Columns and rows of the terminal; undefined where the output is none. */
+  get size(): { columns: number; rows: number } | undefined {
+    const { isTTY, columns, rows } = this.#stream;
+    return isTTY && columns && rows ? { columns, rows } : undefined;
   }
 
   /** Prints a table that fits the terminal, its header in bold. Cells are printable text already. */
@@ -64,7 +91,6 @@ export class Output {
   }
 
   async #write(text: string): Promise<void> {
-    this.#signal.throwIfAborted();
     if (this.#gone) return;
     await new Promise<void>((resolve, reject) => {
       this.#stream.write(text, (error) => {

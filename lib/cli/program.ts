@@ -7,6 +7,8 @@ import { Output } from "./output.ts";
 import { profileCommand } from "./profile.ts";
 import { psCommand } from "./ps.ts";
 import { ssCommand } from "./ss.ts";
+import { topCommand } from "./top.ts";
+import { watchCommand } from "./watch.ts";
 
 const FAILED = 1;
 const USAGE = 2;
@@ -52,7 +54,8 @@ function createProgram(context: Context, writeOut: (text: string) => void): Comm
   const program = new Command("xfilter").description(
     "Lists the processes of a Linux guest and their sockets, from the guest's memory.",
   );
-  for (const make of [infoCommand, psCommand, ssCommand, profileCommand]) program.addCommand(make(context));
+  for (const make of [infoCommand, psCommand, ssCommand, watchCommand, topCommand, profileCommand])
+    program.addCommand(make(context));
   for (const command of [program, ...program.commands]) {
     command
       .version(version, "-V, --version", "print the version")

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import type { Endpoint, OtherSocket, Owner, Socket } from "../index.ts";
+import type { OtherSocket, Socket } from "../index.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
-import { escapeText } from "./escape.ts";
+import { compareSockets, compareText, formatEndpoint, formatOwners, formatProtocol, shortenEndpoint } from "./flow.ts";
 import type { Cell, Column } from "./table.ts";
 
 /** Narrower than an IPv4 address and a port it becomes only where there is no room at all. */
@@ -54,60 +54,19 @@ async function printTable<S extends Pick<Socket, "netns" | "owners"> & { unowned
 }: Table<S>): Promise<void> {
   const several = new Set(sockets.map(({ netns }) => netns)).size > 1;
   const rows = sockets.map((socket) => {
-    const { netns, owners, unownedReason } = socket;
-    const shown = owners.length > 0 ? owners.map(formatOwner) : `(${escapeText(unownedReason ?? "unknown")})`;
-    return [...cells(socket), ...(several ? [netns === null ? "-" : String(netns)] : []), shown];
+    const { netns } = socket;
+    return [...cells(socket), ...(several ? [netns === null ? "-" : String(netns)] : []), formatOwners(socket)];
   });
   await output.table([...columns, ...(several ? [NETNS] : []), OWNERS], rows);
 }
 
-const PROTOCOL_ORDER = ["tcp", "udp", "udplite", "raw", "icmp"];
-
-/** By protocol, family, local port, then the other end; the last keys only make the order the same every time. */
-export function compareSockets(a: Socket, b: Socket): number {
-  return (
-    PROTOCOL_ORDER.indexOf(a.protocol) - PROTOCOL_ORDER.indexOf(b.protocol) ||
-    a.family - b.family ||
-    a.local.port - b.local.port ||
-    compareText(a.local.address, b.local.address) ||
-    compareText(a.remote.address, b.remote.address) ||
-    a.remote.port - b.remote.port ||
-    (a.netns ?? 0) - (b.netns ?? 0) ||
-    a.inode - b.inode
-  );
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-function cells({ protocol, family, state, local, remote, uid, mptcp }: Socket): string[] {
+function cells(socket: Socket): string[] {
+  const { state, local, remote, uid } = socket;
   return [
-    // As /proc/net does: tcp6, udp6. A TCP subflow of MPTCP says so.
-    `${mptcp ? "mptcp" : protocol}${family === 6 ? "6" : ""}`,
+    formatProtocol(socket),
     state,
     formatEndpoint(local),
     formatEndpoint(remote),
     uid === null ? "-" : String(uid),
   ];
-}
-
-/** "192.0.2.7:22", "[2001:db8::1]:22", with * for a port that is not there. */
-function formatEndpoint({ address, port }: Endpoint): string {
-  return `${address.includes(":") ? `[${address}]` : address}:${port === 0 ? "*" : port}`;
-}
-
-/** "[2001:…::1]:22": of an endpoint the middle of its address goes, never the port. */
-export function shortenEndpoint(endpoint: string, width: number): string {
-  const colon = endpoint.lastIndexOf(":");
-  const [address, port] = [endpoint.slice(0, colon), endpoint.slice(colon)];
-  const kept = Math.max(0, width - port.length - 1);
-  const tail = Math.floor(kept / 2);
-  return `${address.slice(0, kept - tail)}…${address.slice(address.length - tail)}${port}`;
-}
-
-/** "539/nc/3"; a name that could pass for more than one word is quoted. */
-function formatOwner({ pid, comm, fd }: Owner): string {
-  const name = escapeText(comm);
-  return `${pid}/${/^[^\s/"]+$/.test(name) ? name : `"${name.replaceAll('"', '\\"')}"`}/${fd}`;
 }

@@ -68,6 +68,31 @@ async function printed<T>(...args: readonly string[]): Promise<T[]> {
     .map((line) => JSON.parse(line) as T);
 }
 
+describe("xfilter watch and top", () => {
+  const untilFirstLine = (child: ChildProcessWithoutNullStreams) =>
+    void child.stdout.once("data", () => child.kill("SIGINT"));
+
+  it("go on until Ctrl-C", async () => {
+    const watched = await xfilter(["watch", image, "--interval", "10"], { during: untilFirstLine });
+    expect(watched.stdout).toBe(`watching ${truth.processes.length} processes, ${truth.sockets.length} sockets\n`);
+    expect([watched.stderr, watched.code]).toEqual(["", 130]);
+    const topped = await xfilter(["top", image, "--interval", "10"], { during: untilFirstLine });
+    expect(topped.stdout).toMatch(/^PID +UID +EUID +COMMAND +FLOWS/m);
+    expect([topped.stderr, topped.code]).toEqual(["", 130]);
+  });
+  it("end when nobody reads any more", async () => {
+    const { code } = await xfilter(["top", image, "--json", "--interval", "1"], {
+      during: (child) => void child.stdout.once("data", () => child.stdout.destroy()),
+    });
+    expect(code).toBe(0);
+  });
+  it.each(["0", "1.5", "soon", ""])("refuse the interval %j", async (interval) => {
+    const { code, stderr } = await xfilter(["watch", image, "--interval", interval]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^xfilter: USAGE: .*whole number from 1 to 3600000/);
+  });
+});
+
 describe("xfilter info", () => {
   it("tells the kernel and each step to it", async () => {
     const { stdout, code } = await xfilter(["info", image]);

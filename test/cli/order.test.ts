@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { compareSockets, shortenEndpoint } from "../../lib/cli/flow.ts";
 import { formatStart } from "../../lib/cli/ps.ts";
-import { compareSockets, shortenEndpoint } from "../../lib/cli/ss.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
 import { columns } from "../lib/columns.ts";
 

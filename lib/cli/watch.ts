@@ -1,0 +1,93 @@
+import type { Command } from "commander";
+import type { Changes, Difference, Process, Socket } from "../index.ts";
+import { type Context, guestCommand, type Invocation } from "./command.ts";
+import { escapeText } from "./escape.ts";
+import { compareSockets, formatEndpoint, formatOwners, formatProtocol } from "./flow.ts";
+import { intervalOption } from "./interval.ts";
+import { incompleteness } from "./quality.ts";
+
+/** One change, an object a line in JSON. */
+interface Event {
+  /** ISO 8601. */
+  readonly time: string;
+  readonly event: string;
+  readonly process?: Process;
+  readonly socket?: Socket;
+  readonly before?: Process | Socket;
+  readonly count?: number;
+}
+
+export function watchCommand(context: Context): Command {
+  const command = guestCommand("watch", "print what changes among them, until Ctrl-C", context, (invocation) =>
+    watch(invocation, command.opts<{ interval: number }>().interval),
+  );
+  return command.addOption(intervalOption());
+}
+
+async function watch({ guest, output, signal, json, warn }: Invocation, intervalMs: number): Promise<void> {
+  let warned: string | undefined;
+  for await (const difference of guest.watch({ intervalMs, signal })) {
+    const { initial, processes, sockets, quality } = difference;
+    if (initial && !json) {
+      await output.lines([`watching ${processes.came.length} processes, ${sockets.came.length} sockets`]);
+    }
+    const events = initial ? [] : eventsOf(difference);
+    if (json) await output.json(events);
+    else await output.lines(events.map(formatEvent));
+    const incomplete = quality ? incompleteness(quality) : undefined;
+    if (incomplete !== undefined && incomplete !== warned) warn(incomplete);
+    warned = incomplete ?? warned;
+    if (output.gone) return;
+  }
+}
+
+/** What went comes before what came: a port that is used again is closed first. */
+export function eventsOf({ time, processes, sockets, missedPolls }: Difference): Event[] {
+  const at = new Date(time).toISOString();
+  const events: Event[] = missedPolls > 0 ? [{ time: at, event: "polls-missed", count: missedPolls }] : [];
+  const add = <T extends Process | Socket>(
+    key: "process" | "socket",
+    names: Record<keyof Changes<T>, string>,
+    changes: Changes<T>,
+    compare: (a: T, b: T) => number,
+  ) => {
+    for (const thing of [...changes.gone].sort(compare)) events.push({ time: at, event: names.gone, [key]: thing });
+    for (const thing of [...changes.came].sort(compare)) events.push({ time: at, event: names.came, [key]: thing });
+    for (const { before, after } of changes.changed) {
+      events.push({ time: at, event: names.changed, [key]: after, before });
+    }
+  };
+  const processNames = { came: "process-started", gone: "process-ended", changed: "process-changed" };
+  const socketNames = { came: "socket-opened", gone: "socket-closed", changed: "socket-changed" };
+  add("process", processNames, processes, (a, b) => a.pid - b.pid);
+  add("socket", socketNames, sockets, compareSockets);
+  return events;
+}
+
+const SIGNS: Record<string, string> = { started: "+", opened: "+", ended: "-", closed: "-", changed: "~", missed: "!" };
+
+/** "12:03:04.512 + tcp ESTABLISHED 192.0.2.7:40000 198.51.100.2:22 uid 1003 539/nc/3" */
+export function formatEvent({ time, event, process, socket, before, count }: Event): string {
+  const [, kind] = event.split("-");
+  const was = (before && describe(before)) ?? "";
+  const is = process
+    ? describe(process)
+    : socket
+      ? describe(socket)
+      : `${count} polls were left out: one took too long`;
+  // What did not change is said once.
+  const text = was !== "" && was !== is ? `${is} (was ${was})` : is;
+  return `${time.slice(11, 23)} ${SIGNS[kind!]} ${text}`;
+}
+
+function describe(thing: Process | Socket): string {
+  if ("comm" in thing) {
+    const { pid, comm, uid, euid, gid, ppid } = thing;
+    const ids = `uid ${uid ?? "-"}${euid === uid ? "" : ` (effective ${euid ?? "-"})`} gid ${gid ?? "-"}`;
+    return `process ${pid} ${escapeText(comm) || '""'} ${ids} parent ${ppid ?? "-"}`;
+  }
+  const { state, local, remote, uid } = thing;
+  const owners = [formatOwners(thing)].flat().join(" ");
+  const ends = `${formatEndpoint(local)} ${formatEndpoint(remote)}`;
+  return `${formatProtocol(thing)} ${state} ${ends} uid ${uid ?? "-"} ${owners}`;
+}
