@@ -4,6 +4,15 @@ const CODES = [
   "SOURCE_FORMAT",
   "SOURCE_TRUNCATED",
   "SOURCE_IO",
+  "SOURCE_GONE",
+  "PROCESS_UNKNOWN",
+  "QMP_TIMEOUT",
+  "QMP_INVALID",
+  "QMP_CLOSED",
+  "QMP_REFUSED",
+  "RAM_UNKNOWN",
+  "GUEST_CONFIDENTIAL",
+  "GUEST_MIGRATING",
   "KIND_UNSUPPORTED",
   "KERNEL_NOT_FOUND",
   "SYMBOLS_NOT_FOUND",
@@ -28,12 +37,21 @@ const CODES = [
  *
  * | code | meaning |
  * | --- | --- |
- * | `SOURCE_NOT_FOUND` | there is no file at the target's path |
- * | `SOURCE_PERMISSION` | the operating system refuses to open it |
+ * | `SOURCE_NOT_FOUND` | there is no file at the target's path, no listening socket, or no such process |
+ * | `SOURCE_PERMISSION` | the operating system refuses to open it, or to look into the process |
  * | `SOURCE_FORMAT` | it is not a memory image of a known format |
  * | `SOURCE_TRUNCATED` | the image ends before its own headers say so, or shrank while it was read |
  * | `SOURCE_IO` | reading it failed |
- * | `KIND_UNSUPPORTED` | a kind of target that is known but not built yet (`qemu:`, `xen:`) |
+ * | `SOURCE_GONE` | the process that ran the guest has ended |
+ * | `PROCESS_UNKNOWN` | which process runs the guest could not be told, or it is not the one that was named |
+ * | `QMP_TIMEOUT` | QEMU's monitor did not answer in time: mostly, another client holds it |
+ * | `QMP_INVALID` | what answers is no QMP, or sends without end |
+ * | `QMP_CLOSED` | the connection to QEMU's monitor ended |
+ * | `QMP_REFUSED` | QEMU answered a command that is needed with an error |
+ * | `RAM_UNKNOWN` | where the guest's RAM lies could not be told |
+ * | `GUEST_CONFIDENTIAL` | the guest's memory is encrypted, or kept from the host |
+ * | `GUEST_MIGRATING` | part of the guest's memory is still on another machine |
+ * | `KIND_UNSUPPORTED` | a kind of target that is known but not built yet (`xen:`) |
  * | `KERNEL_NOT_FOUND` | no Linux kernel was found in the image |
  * | `SYMBOLS_NOT_FOUND` | the kernel's symbol table (kallsyms) was not found, and none was given |
  * | `TYPES_NOT_FOUND` | the kernel carries no type information (BTF), and none was given |

@@ -5,6 +5,7 @@ import { type NativeGuest, type NativeJob, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import { sleep } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
+import type { Qmp } from "./sources/qmp.ts";
 import { checkWatchOptions, type Difference, differences, type WatchOptions } from "./watch.ts";
 
 /**
@@ -72,11 +73,14 @@ export class AttachedGuest implements Guest {
   readonly kernel: Kernel;
   readonly #native: NativeGuest;
   readonly #budgetMs: number;
+  readonly #qmp: Qmp | undefined;
   readonly #running = new Set<Promise<unknown>>();
   readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
-  constructor(native: NativeGuest, budgetMs: number) {
+  /** `qmp` is closed with the guest. */
+  constructor(native: NativeGuest, budgetMs: number, qmp?: Qmp) {
+    this.#qmp = qmp;
     this.kernel = toKernel(native.kernel);
     this.#native = native;
     this.#budgetMs = budgetMs;
@@ -135,6 +139,7 @@ export class AttachedGuest implements Guest {
   async #close(): Promise<void> {
     await Promise.allSettled(this.#running);
     this.#native.close();
+    this.#qmp?.close();
   }
 
   declare [Symbol.asyncDispose]: () => Promise<void>;

@@ -4,7 +4,8 @@ import { checkKernelFiles, type KernelFiles, prepareKernelFiles } from "./kernel
 import { checkMemoryMap, type MemoryMapEntry } from "./memory-map.ts";
 import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
-import { parseTarget, type Target } from "./sources/target.ts";
+import { openLive } from "./sources/qemu.ts";
+import { parseTarget, type Target, type VmcoreSource } from "./sources/target.ts";
 
 /** How to attach. Every field may be left out. */
 export interface IntrospectOptions extends KernelFiles {
@@ -37,22 +38,29 @@ const MAX_BUDGET_MS = 600_000;
  * @throws `signal.reason` when aborted
  */
 export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
-  const { path } = parseTarget(target);
+  const source = parseTarget(target);
   const { signal, files, memoryMap, attachBudgetMs, walkBudgetMs } = checkOptions(options);
   if (signal?.aborted) throw signal.reason;
   const addon = loadNative();
+  const given = await prepareKernelFiles(files, signal);
+  const live = source.kind === "qemu" ? await openLive(source) : undefined;
   const attach: NativeAttachOptions = {
-    path,
+    ...(live ? { process: live.process } : { path: (source as VmcoreSource).path }),
     budgetMs: attachBudgetMs,
     ...(memoryMap && { memoryMap }),
-    ...(await prepareKernelFiles(files, signal)),
+    ...given,
   };
-  const native = await runJob(
-    () => addon.attach(attach),
-    signal,
-    (guest) => guest.close(),
-  );
-  return new AttachedGuest(native, walkBudgetMs);
+  try {
+    const native = await runJob(
+      () => addon.attach(attach),
+      signal,
+      (guest) => guest.close(),
+    );
+    return new AttachedGuest(native, walkBudgetMs, live?.qmp);
+  } catch (error) {
+    live?.qmp?.close();
+    throw error;
+  }
 }
 
 function checkOptions(options: IntrospectOptions) {

@@ -2,9 +2,9 @@ import type { NativeKernel } from "./native.ts";
 
 /** What was found out about a guest's kernel, and how. Strings come from the guest: escape them where you print them. */
 export interface Kernel {
-  /** Form of the memory image. */
-  readonly format: "elf" | "lime" | "raw";
-  /** Bytes of guest memory that the image holds. */
+  /** Form of the memory image; "qemu" for a guest that runs. */
+  readonly format: "elf" | "lime" | "raw" | "qemu";
+  /** Bytes of guest memory that the image holds, or the guest has. */
   readonly memoryBytes: bigint;
   readonly architecture: "x86_64";
   /** As `uname -r` prints it, "6.1.0-18-cloud-amd64". */

@@ -6,6 +6,8 @@ import type { AbortSignalLike } from "./options.ts";
 export interface Native {
   /** Opens the image, finds the kernel. Runs on a thread of the addon's own pool. */
   attach(options: NativeAttachOptions): NativeJob<NativeGuest>;
+  /** Connects to a UNIX socket: a non-blocking descriptor that is the caller's, and the process that listens, or 0. */
+  connectUnix(path: string): { fd: number; pid: number };
   /** A profile's JSON. */
   makeProfile(files: NativeFiles): NativeJob<string>;
   /** Whether the ELF file at this path has DWARF and no BTF. */
@@ -19,10 +21,26 @@ export interface NativeJob<T> {
 }
 
 export interface NativeAttachOptions extends NativeFiles {
-  path: string;
+  /** Of an image. */
+  path?: string;
+  /** In place of an image: the process that runs the guest. */
+  process?: NativeProcess;
   budgetMs: number;
   /** Where the guest's memory lies in the file; the file's header is not looked at. */
   memoryMap?: NativeMemoryMapEntry[];
+}
+
+export interface NativeProcess {
+  pid: number;
+  /** Where the guest's RAM lies in the process; without any, it is looked for. */
+  regions: NativeRamRegion[];
+}
+
+/** Guest RAM at the guest-physical address `start`, at `host` in its process; in bytes. */
+export interface NativeRamRegion {
+  start: bigint;
+  size: bigint;
+  host: bigint;
 }
 
 /** Types and symbols from outside the guest. */
@@ -82,7 +100,7 @@ export interface NativeChanges {
 }
 
 export interface NativeKernel {
-  format: "elf" | "lime" | "raw";
+  format: "elf" | "lime" | "raw" | "qemu";
   memoryBytes: bigint;
   architecture: "x86_64";
   release: string;

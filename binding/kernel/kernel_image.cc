@@ -88,7 +88,9 @@ std::optional<KernelImage> findKernelImage(const AddressSpace& space, Budget& bu
         done += kPageSize;
         continue;
       }
-      const uint64_t part = std::min({uint64_t{bytes.size()}, size - done, kPiece});
+      uint64_t part = std::min({uint64_t{bytes.size()}, size - done, kPiece});
+      // What is copied comes in pieces that end where a banner may lie: the next one begins before that.
+      if (part == bytes.size() && part < size - done && part > kMaxBanner) part -= kMaxBanner;
       findBanners(bytes.first(std::min<uint64_t>(bytes.size(), size - done)), part, at + done, budget,
                   image.banners);
       done += part;

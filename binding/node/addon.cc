@@ -3,6 +3,7 @@
 #include "node/environment.h"
 #include "node/given.h"
 #include "node/guest.h"
+#include "node/unix_socket.h"
 #include "node/watch.h"
 
 // lib/native.ts describes what this exports.
@@ -12,6 +13,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   environment->watchClass = Napi::Persistent(xfilter::node::Watch::define(env));
   env.SetInstanceData(environment);
   exports.Set("attach", Napi::Function::New<xfilter::node::attach>(env));
+  exports.Set("connectUnix", Napi::Function::New<xfilter::node::connectUnix>(env));
   exports.Set("makeProfile", Napi::Function::New<xfilter::node::makeProfile>(env));
   exports.Set("lacksBtf", Napi::Function::New<xfilter::node::lacksBtf>(env));
   return exports;

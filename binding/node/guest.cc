@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kernel/attach_live.h"
 #include "node/columns.h"
 #include "node/environment.h"
 #include "node/given.h"
@@ -21,6 +22,24 @@ Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::st
   return vcpus;
 }
 
+uint64_t bigint(const Napi::Object& object, const char* name) {
+  bool lossless = false;
+  return object.Get(name).As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
+/// Empty for a target that is no process.
+std::optional<LiveOptions> liveOptions(const Napi::Object& given) {
+  const Napi::Value process = given.Get("process");
+  if (!process.IsObject()) return std::nullopt;
+  LiveOptions options{.pid = process.As<Napi::Object>().Get("pid").ToNumber(), .regions = {}};
+  const auto regions = process.As<Napi::Object>().Get("regions").As<Napi::Array>();
+  for (uint32_t i = 0; i < regions.Length(); ++i) {
+    const auto region = regions.Get(i).As<Napi::Object>();
+    options.regions.push_back({{bigint(region, "start")}, bigint(region, "size"), bigint(region, "host")});
+  }
+  return options;
+}
+
 ImageOptions imageOptions(const Napi::Object& given) {
   ImageOptions options{.path = given.Get("path").ToString().Utf8Value()};
   const Napi::Value map = given.Get("memoryMap");
@@ -28,11 +47,7 @@ ImageOptions imageOptions(const Napi::Object& given) {
   const auto entries = map.As<Napi::Array>();
   for (uint32_t i = 0; i < entries.Length(); ++i) {
     const auto entry = entries.Get(i).As<Napi::Object>();
-    const auto number = [&entry](const char* name) {
-      bool lossless = false;
-      return entry.Get(name).As<Napi::BigInt>().Uint64Value(&lossless);
-    };
-    options.memoryMap.push_back({{number("start")}, number("size"), number("offset")});
+    options.memoryMap.push_back({{bigint(entry, "start")}, bigint(entry, "size"), bigint(entry, "offset")});
   }
   return options;
 }
@@ -120,13 +135,13 @@ Napi::Value attach(const Napi::CallbackInfo& info) {
   const auto given = info[0].As<Napi::Object>();
   return environment(env).jobs.start<GuestPointer>(
       env,
-      [image = imageOptions(given), files = givenFiles(given),
+      [image = imageOptions(given), live = liveOptions(given), files = givenFiles(given),
        time = budgetOf(given)](const std::stop_token& stop) -> Result<GuestPointer> {
         auto outside = Given::read(files);
         if (!outside) return tl::unexpected(outside.error());
         const KernelOptions options{.given = std::make_shared<const Given>(std::move(*outside))};
         Budget budget(stop, time);
-        auto guest = attachImage(image, options, budget);
+        auto guest = live ? attachLive(*live, options, budget) : attachImage(image, options, budget);
         if (!guest) return tl::unexpected(guest.error());
         return std::make_shared<const AttachedGuest>(std::move(*guest));
       },

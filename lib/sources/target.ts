@@ -10,8 +10,18 @@ export interface VmcoreTarget {
   readonly vmcore: string;
 }
 
+/** A guest that runs, in a QEMU on this machine; exactly one of the two. */
+export interface QemuTarget {
+  readonly qemu: {
+    /** Path of its QMP socket (`-qmp unix:PATH,server=on,wait=off`). It serves one client: this one, until `close()`. */
+    readonly qmp?: string | undefined;
+    /** QEMU's process id, where the QMP socket is another's, as with libvirt. */
+    readonly pid?: number | undefined;
+  };
+}
+
 /** What to attach to. */
-export type Target = VmcoreTarget;
+export type Target = VmcoreTarget | QemuTarget;
 
 /** @internal A target after its form was checked. */
 export interface VmcoreSource {
@@ -20,15 +30,24 @@ export interface VmcoreSource {
   readonly path: string;
 }
 
+/** @internal A target after its form was checked; `path` is absolute. */
+export type QemuSource = { readonly kind: "qemu" } & (
+  | { readonly qmp: string; readonly pid?: never }
+  | { readonly pid: number; readonly qmp?: never }
+);
+
 /** Kinds that have a name in the face but no code yet. */
-const PLANNED: Record<string, string> = { qemu: "a running QEMU guest", xen: "a Xen domain" };
+const PLANNED: Record<string, string> = { xen: "a Xen domain" };
+
+/** What the kernel gives out at most (PID_MAX_LIMIT). */
+const MAX_PID = 4_194_304;
 
 /**
  * @internal
- * A string is `vmcore:PATH`, or a PATH: anything that starts with `/`, `./` or `../`, or has no `word:` in front.
- * Throws TypeError ERR_INVALID_TARGET, or XFilterError KIND_UNSUPPORTED.
+ * A string is `vmcore:PATH`, `qemu:PATH`, `qemu:pid:NUMBER`, or a PATH: anything that starts with `/`, `./` or `../`, or
+ * has no `word:` in front. Throws TypeError ERR_INVALID_TARGET, or XFilterError KIND_UNSUPPORTED.
  */
-export function parseTarget(target: string | Target): VmcoreSource {
+export function parseTarget(target: string | Target): VmcoreSource | QemuSource {
   if (typeof target === "string") return parseText(target);
   if (typeof target !== "object" || target === null) throw invalid(`it is ${describe(target)}`);
   if (target instanceof URL) throw invalid("it is a URL: of a file, give the path (fileURLToPath)");
@@ -37,16 +56,18 @@ export function parseTarget(target: string | Target): VmcoreSource {
   const [kind] = kinds;
   if (kinds.length !== 1 || kind === undefined) throw invalid(`it has ${kinds.length} keys`);
   if (Object.hasOwn(PLANNED, kind)) throw unsupported(kind, "");
-  if (kind !== "vmcore") throw invalid(`${JSON.stringify(kind)} is no kind of target`);
-  return vmcore(target.vmcore, invalid);
+  if ("vmcore" in target) return vmcore(target.vmcore, invalid);
+  if ("qemu" in target) return qemu(target.qemu);
+  throw invalid(`${JSON.stringify(kind)} is no kind of target`);
 }
 
-function parseText(text: string): VmcoreSource {
+function parseText(text: string): VmcoreSource | QemuSource {
   if (/^\.{0,2}\//.test(text)) return vmcore(text, invalidText);
   const [, scheme, rest] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(text) ?? [];
   if (scheme === undefined || rest === undefined) return vmcore(text, invalidText);
   const kind = scheme.toLowerCase();
   if (Object.hasOwn(PLANNED, kind)) throw unsupported(kind, `If ${kind}: starts the name of a file, write ./ in front`);
+  if (kind === "qemu") return qemuText(rest);
   if (kind !== "vmcore") {
     throw invalidText(
       `${JSON.stringify(scheme)} is no kind of target; if it starts the name of a file, write ${JSON.stringify(`./${text}`)}`,
@@ -56,21 +77,52 @@ function parseText(text: string): VmcoreSource {
 }
 
 function vmcore(path: unknown, invalid: (why: string) => TypeError): VmcoreSource {
-  if (typeof path !== "string") throw invalid(`the path of vmcore is ${describe(path)}`);
+  return { kind: "vmcore", path: checkPath(path, "vmcore", invalid) };
+}
+
+function qemuText(rest: string): QemuSource {
+  const [, pid] = /^pid:(.*)$/i.exec(rest) ?? [];
+  if (pid === undefined) return { kind: "qemu", qmp: checkPath(rest, "qemu", invalidText) };
+  if (!/^\d{1,10}$/.test(pid)) throw invalidText(`${JSON.stringify(pid)} is no process id`);
+  return { kind: "qemu", pid: checkPid(Number(pid), invalidText) };
+}
+
+function qemu(target: QemuTarget["qemu"]): QemuSource {
+  if (typeof target !== "object" || target === null) throw invalid(`qemu is ${describe(target)}`);
+  const unknown = Object.keys(target).find((key) => key !== "qmp" && key !== "pid");
+  if (unknown !== undefined) throw invalid(`qemu has the key ${JSON.stringify(unknown)}`);
+  const { qmp, pid } = target;
+  if ((qmp === undefined) === (pid === undefined)) throw invalid("qemu has not exactly one of qmp and pid");
+  if (pid !== undefined) return { kind: "qemu", pid: checkPid(pid, invalid) };
+  return { kind: "qemu", qmp: checkPath(qmp, "qmp", invalid) };
+}
+
+function checkPid(pid: unknown, invalid: (why: string) => TypeError): number {
+  if (typeof pid !== "number") throw invalid(`the pid is ${describe(pid)}`);
+  if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw invalid(`the pid ${pid} is not from 1 to ${MAX_PID}`);
+  return pid;
+}
+
+function checkPath(path: unknown, name: string, invalid: (why: string) => TypeError): string {
+  if (typeof path !== "string") throw invalid(`the path of ${name} is ${describe(path)}`);
   if (path === "") throw invalid("the path is empty");
   if (path.includes("\0")) throw invalid("the path has a zero byte in it");
-  return { kind: "vmcore", path: resolve(path) };
+  return resolve(path);
 }
 
 /** Of a string, in the words of the command line too. */
 function invalidText(why: string): TypeError {
-  return argumentTypeError("ERR_INVALID_TARGET", `A target is a path or vmcore:PATH, but ${why}.`);
+  return argumentTypeError(
+    "ERR_INVALID_TARGET",
+    `A target is a path, vmcore:PATH, qemu:PATH or qemu:pid:PID, but ${why}.`,
+  );
 }
 
 function invalid(why: string): TypeError {
   return argumentTypeError(
     "ERR_INVALID_TARGET",
-    `A target is a path, "vmcore:PATH" or { vmcore: "PATH" }, but ${why}.`,
+    `A target is a path, "vmcore:PATH", "qemu:PATH", "qemu:pid:PID", { vmcore: "PATH" }, { qemu: { qmp: "PATH" } } or ` +
+      `{ qemu: { pid: PID } }, but ${why}.`,
   );
 }
 

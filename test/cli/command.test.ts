@@ -205,7 +205,9 @@ describe("xfilter", () => {
   });
   it.each([
     ["/no/such/image", "SOURCE_NOT_FOUND"],
-    ["qemu:/run/vm1.qmp", "KIND_UNSUPPORTED"],
+    ["qemu:/no/such/vm1.qmp", "SOURCE_NOT_FOUND"],
+    ["qemu:pid:4194304", "SOURCE_NOT_FOUND"],
+    ["xen:vm1", "KIND_UNSUPPORTED"],
     [import.meta.filename, "SOURCE_FORMAT"],
   ])("fails on %s with 1 and one line on stderr", async (target, error) => {
     const { stdout, stderr, code } = await xfilter(["ps", target]);

@@ -20,15 +20,31 @@ describe("a target", () => {
   it("may be an object, whose path is taken as it is", () => {
     expect(parseTarget({ vmcore: "qemu:disk" })).toEqual({ kind: "vmcore", path: resolve("qemu:disk") });
   });
-  it.each(["qemu:/run/vm1.qmp", "xen:vm1", { qemu: { qmp: "/run/vm1.qmp" } }, { xen: { domain: "vm1" } }])(
-    "%j is known, and not built yet",
-    (target) => {
-      expect(() => parseTarget(target as never)).toThrow(expect.objectContaining({ code: "KIND_UNSUPPORTED" }));
-    },
-  );
+  it.each(["xen:vm1", { xen: { domain: "vm1" } }])("%j is known, and not built yet", (target) => {
+    expect(() => parseTarget(target as never)).toThrow(expect.objectContaining({ code: "KIND_UNSUPPORTED" }));
+  });
+  it.each([
+    ["qemu:/run/vm1.qmp", { qmp: "/run/vm1.qmp" }],
+    ["QEMU:vm1.qmp", { qmp: resolve("vm1.qmp") }],
+    ["qemu:./pid:7", { qmp: resolve("pid:7") }],
+    ["qemu:pid:1234", { pid: 1234 }],
+    [{ qemu: { qmp: "vm1.qmp" } }, { qmp: resolve("vm1.qmp") }],
+    [{ qemu: { pid: 1234 } }, { pid: 1234 }],
+    [{ qemu: { pid: 1234, qmp: undefined } }, { pid: 1234 }],
+  ])("%j is the running guest %j", (target, source) => {
+    expect(parseTarget(target)).toEqual({ kind: "qemu", ...source });
+  });
   const wrong: unknown[] = [
     ...["", "vmcore:", "file:/x", "vmcore:a\0b", 7, null, undefined, {}, { vmcore: 7 }, { vmcore: "" }, { disk: "x" }],
     ...[{ vmcore: "x", qemu: {} }, { constructor: 1 }, []],
+    ...["qemu:", "qemu:pid:", "qemu:pid:vm1", "qemu:pid:0", "qemu:pid:-1", "qemu:pid:4194305", "qemu:a\0b"],
+    ...[{ qemu: {} }, { qemu: null }, { qemu: "/run/vm1.qmp" }, { qemu: { qmp: "" } }, { qemu: { qmp: 7 } }],
+    ...[
+      { qemu: { pid: "7" } },
+      { qemu: { pid: 1.5 } },
+      { qemu: { qmp: "x", pid: 7 } },
+      { qemu: { qmp: "x", port: 7 } },
+    ],
     ...[new URL("file:///memory.elf"), Buffer.from("memory.elf")],
   ];
   it.each(wrong.map((target) => ({ target })))("$target is none", ({ target }) => {
@@ -36,7 +52,9 @@ describe("a target", () => {
     expect(() => parseTarget(target as never)).toThrow(error);
   });
   it.each(["disk:x", "", "vmcore:"])("%j is refused without words of the library", (text) => {
-    expect(() => parseTarget(text)).toThrow(/^A target is a path or vmcore:PATH, but [^{]*\.$/);
+    expect(() => parseTarget(text)).toThrow(
+      /^A target is a path, vmcore:PATH, qemu:PATH or qemu:pid:PID, but [^{]*\.$/,
+    );
   });
   it("that is a URL is told what is wanted", () => {
     expect(() => parseTarget(new URL("file:///memory.elf") as never)).toThrow("fileURLToPath");

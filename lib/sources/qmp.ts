@@ -1,0 +1,181 @@
+import { Socket } from "node:net";
+import { toXFilterError, XFilterError } from "../errors.ts";
+import { loadNative } from "../native.ts";
+
+/** A connection to QEMU's monitor, which serves one client at a time (docs/interop/qmp-spec of QEMU). */
+export interface Qmp {
+  /** The process that made the listening socket, mostly QEMU itself; 0 if it is not of this pid namespace. */
+  readonly peer: number;
+  /** False once the connection has ended. */
+  readonly open: boolean;
+  /** What QEMU returns; rejects with QMP_REFUSED if it answers with an error, and as `connectQmp` does. */
+  execute(command: string, args?: Record<string, unknown>): Promise<unknown>;
+  close(): void;
+}
+
+/** @internal How long an answer may take, and how much the other end may send for it. */
+export interface QmpLimits {
+  timeoutMs: number;
+  maxBytes: number;
+}
+
+const LIMITS: QmpLimits = { timeoutMs: 10_000, maxBytes: 16 << 20 };
+
+const NOT_QMP =
+  "Give the socket of QEMU's -qmp or -chardev …,mode=control, not of its human monitor or of anything else";
+const ONE_CLIENT =
+  "A QMP socket serves one client: if libvirt or another program holds it, give the process id instead (qemu:pid:PID)";
+
+// Commands are numbered from 1 on; the greeting answers nobody's question.
+const GREETING = 0;
+
+interface Waiting {
+  resolve: (value: unknown) => void;
+  reject: (error: XFilterError) => void;
+  timer: NodeJS.Timeout;
+}
+
+/**
+ * @internal
+ * Connects and negotiates. Rejects with SOURCE_NOT_FOUND or SOURCE_PERMISSION (connecting), QMP_TIMEOUT (silence),
+ * QMP_INVALID (what answers is no QMP), QMP_CLOSED.
+ */
+export async function connectQmp(path: string, limits: QmpLimits = LIMITS): Promise<Qmp> {
+  const { fd, pid } = connect(path);
+  const connection = new QmpConnection(path, new Socket({ fd }), pid, limits);
+  try {
+    await connection.greeting;
+    await connection.execute("qmp_capabilities");
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+function connect(path: string): { fd: number; pid: number } {
+  try {
+    return loadNative().connectUnix(path);
+  } catch (error) {
+    throw toXFilterError(error);
+  }
+}
+
+class QmpConnection implements Qmp {
+  readonly greeting: Promise<unknown>;
+  readonly #waiting = new Map<number, Waiting>();
+  #lastId = 0;
+  #rest = "";
+  #received = 0;
+  #failure: XFilterError | undefined;
+
+  readonly peer: number;
+  readonly #path: string;
+  readonly #socket: Socket;
+  readonly #limits: QmpLimits;
+
+  constructor(path: string, socket: Socket, peer: number, limits: QmpLimits) {
+    this.peer = peer;
+    this.#path = path;
+    this.#socket = socket;
+    this.#limits = limits;
+    socket.setEncoding("utf8");
+    socket.on("data", (text: string) => this.#receive(text));
+    socket.on("error", (error) =>
+      this.#fail("QMP_CLOSED", `the connection to ${path} failed: ${error.message}`, ONE_CLIENT),
+    );
+    socket.on("close", () =>
+      this.#fail("QMP_CLOSED", `${path} closed the connection`, `QEMU has ended, or ${ONE_CLIENT}`),
+    );
+    this.greeting = this.#answer(GREETING);
+    socket.unref();
+  }
+
+  get open(): boolean {
+    return this.#failure === undefined;
+  }
+
+  execute(command: string, args: Record<string, unknown> = {}): Promise<unknown> {
+    const id = ++this.#lastId;
+    const answer = this.#answer(id);
+    if (this.open) this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
+    return answer;
+  }
+
+  close(): void {
+    this.#fail("QMP_CLOSED", `the connection to ${this.#path} was closed`, "Attach again");
+  }
+
+  #answer(id: number): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure) return reject(this.#failure);
+      if (this.#waiting.size === 0) this.#received = 0;
+      const silent = () =>
+        this.#fail("QMP_TIMEOUT", `${this.#path} did not answer within ${this.#limits.timeoutMs} ms`, ONE_CLIENT);
+      this.#waiting.set(id, { resolve, reject, timer: setTimeout(silent, this.#limits.timeoutMs) });
+    });
+  }
+
+  /** Takes whole lines. What comes between two answers, events too, may not be more than the limit. */
+  #receive(text: string): void {
+    if (this.#failure) return;
+    this.#received += text.length;
+    const unanswered = this.#waiting.size > 0 ? this.#received : this.#rest.length;
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop() ?? "";
+    let wrong = unanswered > this.#limits.maxBytes ? `sent more than ${this.#limits.maxBytes} bytes` : undefined;
+    for (const line of lines) {
+      if (wrong !== undefined) break;
+      if (line.trim() !== "") wrong = this.#take(line);
+    }
+    if (wrong !== undefined) this.#fail("QMP_INVALID", `${this.#path} ${wrong}`, NOT_QMP);
+  }
+
+  /** What is wrong with the message, if anything is. */
+  #take(line: string): string | undefined {
+    const message = parseObject(line);
+    if (!message) return "sent what is no QMP message";
+    if ("event" in message && !this.#waiting.has(GREETING)) return undefined;
+    const id = "QMP" in message ? GREETING : message.id;
+    const waiting = typeof id === "number" ? this.#waiting.get(id) : undefined;
+    if (!waiting) return "sent an answer that nobody asked for";
+    this.#waiting.delete(id as number);
+    this.#received = 0;
+    clearTimeout(waiting.timer);
+    if ("error" in message) waiting.reject(refusal(message.error));
+    else waiting.resolve(message.return);
+    return undefined;
+  }
+
+  #fail(code: "QMP_CLOSED" | "QMP_INVALID" | "QMP_TIMEOUT", what: string, advice: string): void {
+    if (this.#failure) return;
+    const failure = new XFilterError(code, what, advice);
+    this.#failure = failure;
+    this.#rest = "";
+    this.#socket.destroy();
+    for (const { reject, timer } of this.#waiting.values()) {
+      clearTimeout(timer);
+      reject(failure);
+    }
+    this.#waiting.clear();
+  }
+}
+
+function refusal(error: unknown): XFilterError {
+  const { desc } = (error ?? {}) as { desc?: unknown };
+  const why = typeof desc === "string" ? desc.slice(0, 500) : "no reason given";
+  return new XFilterError(
+    "QMP_REFUSED",
+    `QEMU refused a command: ${why}`,
+    "Check that this QEMU is not too old for it",
+  );
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
