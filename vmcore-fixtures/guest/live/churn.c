@@ -19,7 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { REPORT = 3, WORKERS = 3, SWITCHERS = 4, CHILDREN = USERS * WORKERS + SWITCHERS, ROUNDS = 20 };
+enum { REPORT = 3, WORKERS = 2, SWITCHERS = 24, CHILDREN = USERS * WORKERS + SWITCHERS, ROUNDS = 20 };
+enum { CROWD = 25, CROWD_UID = 900, CROWD_SOCKETS = 10, CROWD_FILES = 30 }; /* for each user */
 
 static pid_t group;
 static int gate = -1; /* a pipe that nobody writes to, and that is closed when all may begin */
@@ -41,8 +42,9 @@ static void switches(void) {
     uid_t uid = FIRST_UID + next_random() % USERS;
     close_all();
     become(uid);
-    open_sockets(uid);
-    if (chance(4)) child(uid);
+    open_socket(uid);
+    if (chance(16)) open_sockets(uid);
+    if (chance(32)) child(uid);
   }
 }
 
@@ -82,6 +84,20 @@ static void start_long_lived(uid_t uid, int report) {
   if (started("long-lived", report) != 0) return;
   become(uid);
   long_lived(uid);
+}
+
+/*
+ * Stands still and has much open, none of it on a port. A walk takes as long as a guest is large, and the longer it takes the more
+ * moves under it: without a crowd hardly anything does, in a guest as slow as one without KVM.
+ */
+static void start_crowd(void) {
+  for (int i = 0; i < CROWD; i++) {
+    if (started("crowd", -1) != 0) continue;
+    become(CROWD_UID);
+    for (int socket = 0; socket < CROWD_SOCKETS; socket++) opened(AF_INET, SOCK_DGRAM, 0);
+    for (int file = 0; file < CROWD_FILES; file++) must(open("/dev/null", O_RDONLY), "/dev/null");
+    for (;;) pause();
+  }
 }
 
 static void settings(void) {
@@ -126,10 +142,11 @@ int main(int count, char **arguments) {
   must(pipe2(report, O_CLOEXEC), "pipe");
   must(pipe2(opening, O_CLOEXEC), "pipe");
   gate = opening[0];
-  for (int user = 0; user < USERS; user++) { /* in the task list they stand among those that come and go */
+  for (int user = 0; user < USERS; user++) { /* in the task list they stand among each other */
     start(WORKERS * user);
     start_long_lived(FIRST_UID + user, report[1]);
     for (int i = 1; i < WORKERS; i++) start(WORKERS * user + i);
+    start_crowd();
   }
   for (int i = USERS * WORKERS; i < CHILDREN; i++) start(i);
   close(report[1]);

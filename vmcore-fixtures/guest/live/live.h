@@ -27,6 +27,7 @@ unsigned next_random(void);
 int chance(int one_in);
 extern int lowest_fd; /* the descriptors from here on come and go */
 void close_all(void);
+void open_socket(uid_t uid);
 void open_sockets(uid_t uid);
 void child(uid_t uid);
 void worker(uid_t uid, int rounds) __attribute__((noreturn));

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -102,6 +103,11 @@ static void copies(void) {
   if (chance(3)) close(lowest_fd + next_random() % 8);
 }
 
+void open_socket(uid_t uid) {
+  int fd = some_socket(uid, some_family(), chance(2) ? SOCK_STREAM : SOCK_DGRAM);
+  if (fd != -1 && chance(4)) dup(fd);
+}
+
 void open_sockets(uid_t uid) {
   for (int count = 1 + next_random() % 4; count > 0; count--) {
     if (chance(2)) datagrams(uid);
@@ -123,6 +129,20 @@ static void again(int rounds) {
   snprintf(rounds_text, sizeof rounds_text, "%d", rounds);
   execl("/live/churn", "churn", uid_text, rounds_text, NULL);
   _exit(1);
+}
+
+/*
+ * Inherits all that is open, as every child, but no copy of the memory, which makes most of what a fork costs: many of
+ * these come and go in the time of one that is whole. The parent waits until it has gone.
+ */
+static void quick_child(uid_t uid) {
+  pid_t pid = (pid_t)syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0);
+  if (pid == 0) {
+    if (chance(2)) close_all();
+    datagrams(uid);
+    _exit(0);
+  }
+  if (pid > 0) waitpid(pid, NULL, 0);
 }
 
 /* Inherits all that is open. Ends by exit with it, executes the same program, or leaves a child that nobody awaits. */
@@ -211,7 +231,8 @@ void worker(uid_t uid, int rounds) {
       case 2: passes(); break;
       case 3: threads(); break;
       case 4: again(rounds); break;
-      default: break;
+      default:
+        for (int count = next_random() % 8; count > 0; count--) quick_child(uid);
     }
     if (chance(2)) close_all();
   }
