@@ -44,6 +44,9 @@ void forEachChainNode(WalkContext& walk, VirtualAddress head, VirtualAddress fir
   if (node && end != bucket && end != bucket + kListeningNullsBase) ++walk.quality.torn;
 }
 
+/// How many heads, and how many chains, are taken at once: it is the guest who says how many there are.
+inline constexpr size_t kChainsAtOnce = 4096;
+
 /// Visits each node of each chain of a hash table: `count` heads, `stride` bytes apart, from `table` on.
 template <class Visit>
 void forEachTableNode(WalkContext& walk, VirtualAddress table, uint64_t count, uint64_t stride, Visit visit) {
@@ -57,25 +60,29 @@ void forEachTableNode(WalkContext& walk, VirtualAddress table, uint64_t count, u
   };
   std::vector<Chain> chains;  // Most are empty: these are not.
   for (uint64_t bucket = 0; bucket < count;) {
-    // The heads of one run of host memory, without a look-up for each.
+    // Heads that lie together in host memory, without a look-up for each.
     if (!walk.budget.spend()) return;
     const auto heads = walk.memory.view(table + bucket * stride);
     if (heads.size() < sizeof(uint64_t)) {
       ++walk.quality.badPointers;
-      break;
+      count = bucket;  // What was found before is walked.
+    } else {
+      const uint64_t run = 1 + (heads.size() - sizeof(uint64_t)) / stride;
+      const uint64_t end = std::min(count, bucket + std::min<uint64_t>(run, kChainsAtOnce));
+      for (const std::byte* head = heads.data(); bucket < end; ++bucket, head += stride) {
+        uint64_t first = 0;
+        std::memcpy(&first, head, sizeof first);
+        if (first != 0 && (first & 1) == 0) chains.push_back({bucket, {first}});
+      }
     }
-    const uint64_t end = std::min(count, bucket + 1 + (heads.size() - sizeof(uint64_t)) / stride);
-    for (const std::byte* head = heads.data(); bucket < end; ++bucket, head += stride) {
-      uint64_t first = 0;
-      std::memcpy(&first, head, sizeof first);
-      if (first != 0 && (first & 1) == 0) chains.push_back({bucket, {first}});
-    }
+    if (bucket < count && chains.size() < kChainsAtOnce) continue;
+    forEachAhead(
+        walk.memory, chains, [&](const Chain& chain) { walk.memory.prefetch(chain.first); },
+        [&](const Chain& chain) {
+          forEachChainNode(walk, table + chain.bucket * stride, chain.first, chain.bucket, visit);
+        });
+    chains.clear();
   }
-  forEachAhead(
-      walk.memory, chains, [&](const Chain& chain) { walk.memory.prefetch(chain.first); },
-      [&](const Chain& chain) {
-        forEachChainNode(walk, table + chain.bucket * stride, chain.first, chain.bucket, visit);
-      });
 }
 
 }  // namespace xfilter

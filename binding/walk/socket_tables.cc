@@ -54,13 +54,7 @@ class TcpTableWalk {
     walkListeners(info);
     forEachTableNode(walk_, bhash + member_.bind_chain.offset, bhashSize, member_.bind_bucket,
                      [this](VirtualAddress node) { walkBucket(node - member_.bind_node.offset); });
-    forEachAhead(
-        walk_.memory, owners_, [this](const Owners& owners) { walk_.memory.prefetch(owners.first); },
-        [this](const Owners& owners) {
-          forEachChainNode(walk_, owners.head, owners.first, 0,
-                           [this](VirtualAddress node) { visit_(node - tables_.bind_node.offset); });
-        });
-    owners_.clear();
+    visitOwners();
   }
 
  private:
@@ -91,6 +85,17 @@ class TcpTableWalk {
 
   void walkOwners(VirtualAddress head) {
     if (const auto first = readHead(head); first) owners_.push_back({head, first});
+    if (owners_.size() == kChainsAtOnce) visitOwners();
+  }
+
+  void visitOwners() {
+    forEachAhead(
+        walk_.memory, owners_, [this](const Owners& owners) { walk_.memory.prefetch(owners.first); },
+        [this](const Owners& owners) {
+          forEachChainNode(walk_, owners.head, owners.first, 0,
+                           [this](VirtualAddress node) { visit_(node - tables_.bind_node.offset); });
+        });
+    owners_.clear();
   }
 
   template <class VisitNode>
