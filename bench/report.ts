@@ -1,9 +1,10 @@
 import { cpus, loadavg } from "node:os";
 import type { Measurement } from "./measure.ts";
 
-/** Bytes resident: the process's own, and all with the pages of mapped files. */
-interface Resident {
+/** Bytes resident: the process's own, V8's part of that, and all with the pages of mapped files. */
+export interface Resident {
   readonly own: number;
+  readonly v8: number;
   readonly all: number;
 }
 
@@ -40,11 +41,12 @@ function byImage(measurements: readonly Measurement[]): Map<string, Measurement[
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
 
 export function soakSentence({ image, walks, sockets, empty, early, late }: Soak): string {
-  const over = (key: keyof Resident) =>
-    `${mebibytes(early[key] - empty[key])} MiB after a tenth of them, ${mebibytes(late[key] - empty[key])} MiB at the end`;
+  const over = (bytes: (resident: Resident) => number) =>
+    `${mebibytes(bytes(early) - bytes(empty))} MiB after a tenth of them, ${mebibytes(bytes(late) - bytes(empty))} MiB at the end`;
   return (
-    `${image}, ${walks} walks of ${sockets} sockets: resident over Node's own ${mebibytes(empty.own)} MiB: ${over("own")}. ` +
-    `With mapped files, the image's pages among them, over Node's ${mebibytes(empty.all)} MiB: ${over("all")}.`
+    `${image}, ${walks} walks of ${sockets} sockets: resident over Node's own ${mebibytes(empty.own)} MiB: ${over(({ own }) => own)}. ` +
+    `Of it outside V8's heap and array buffers: ${over(({ own, v8 }) => own - v8)}. ` +
+    `With mapped files, the image's pages among them, over Node's ${mebibytes(empty.all)} MiB: ${over(({ all }) => all)}.`
   );
 }
 

@@ -10,14 +10,16 @@ beforeAll(async () => {
   ({ image } = await unpack());
 });
 
-/** How a Node process ends that runs this program, in which `lib`, `addon` and `image` are paths. */
-function run(program: string) {
+/** How a Node process, with these options of Node, ends that runs this program, in which `lib`, `addon` and `image` are paths. */
+function run(program: string, options: readonly string[] = []) {
   const paths = { lib: join(root, "dist/index.cjs"), addon: join(root, "build/Release/xfilter-core.node"), image };
   const constants = Object.entries(paths).map(([name, path]) => `const ${name} = ${JSON.stringify(path)};`);
   const all = `${constants.join("\n")}\n(async () => {${program}})();`;
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, ["-e", all], {
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [...options, "-e", all], {
     encoding: "utf8",
-    timeout: 20_000,
+    timeout: 60_000,
+    // What is resident is then what is kept, more than what the allocator keeps for each thread.
+    env: { ...process.env, MALLOC_ARENA_MAX: "1" },
   });
   return { status, signal, stdout, stderr };
 }
@@ -34,6 +36,41 @@ describe("a process that used the addon", () => {
       setTimeout(() => {}, 5000);`);
     expect(signal).toBe("SIGBUS");
   });
+  it("keeps nothing of walks and guests that are done with", () => {
+    const { status, stdout, stderr } = run(
+      `
+      const { readFileSync } = require("node:fs");
+      const { introspect } = require(lib);
+      // Collected garbage apart, and V8's room for more of it.
+      const resident = async () => {
+        for (let i = 0; i < 3; i++) {
+          gc();
+          await new Promise(setImmediate);
+        }
+        return 1024 * Number(/RssAnon:\\s*(\\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
+      };
+      const growth = async (times, work) => {
+        for (let i = 0; i < times / 4; i++) await work();
+        const before = await resident();
+        for (let i = 0; i < times; i++) await work();
+        return ((await resident()) - before) / times;
+      };
+      const guest = await introspect(image);
+      const before = process.memoryUsage().arrayBuffers;
+      const kept = await guest.snapshot();
+      const snapshotBytes = process.memoryUsage().arrayBuffers - before;
+      const perWalk = await growth(1000, () => guest.snapshot());
+      const perAttach = await growth(40, async () => (await introspect(image)).close());
+      console.log(JSON.stringify({ snapshotBytes, perWalk, perAttach, sockets: kept.sockets.length }));
+      await guest.close();`,
+      ["--expose-gc", "--max-semi-space-size=1"],
+    );
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const { snapshotBytes, perWalk, perAttach } = JSON.parse(stdout) as Record<string, number>;
+    expect(perWalk).toBeLessThan(snapshotBytes! / 4);
+    // Of the types alone an attach holds megabytes.
+    expect(perAttach).toBeLessThan(2 ** 20);
+  }, 60_000);
   it("gets a rejection, never silence, when its result cannot be made", () => {
     const { stdout } = run(`
       const guest = await require(lib).introspect(image);
