@@ -8,8 +8,18 @@ export default defineConfig([
     dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
     target: "node20",
     external: ["#native"],
+    // import.meta.url, by which the guard is found.
+    shims: true,
     sourcemap: true,
     clean: true,
+  },
+  {
+    // A process of its own, which `#guard` in package.json names.
+    entry: { guard: "lib/pause/guard-main.ts" },
+    format: ["esm"],
+    target: "node20",
+    external: ["#native"],
+    sourcemap: true,
   },
   {
     // main.ts loads program.ts when it runs.

@@ -13,6 +13,9 @@ const CODES = [
   "RAM_UNKNOWN",
   "GUEST_CONFIDENTIAL",
   "GUEST_MIGRATING",
+  "PAUSE_BUDGET",
+  "PAUSE_UNAVAILABLE",
+  "GUARD_GONE",
   "KIND_UNSUPPORTED",
   "KERNEL_NOT_FOUND",
   "SYMBOLS_NOT_FOUND",
@@ -51,6 +54,9 @@ const CODES = [
  * | `RAM_UNKNOWN` | where the guest's RAM lies could not be told |
  * | `GUEST_CONFIDENTIAL` | the guest's memory is encrypted, or kept from the host |
  * | `GUEST_MIGRATING` | part of the guest's memory is still on another machine |
+ * | `PAUSE_BUDGET` | the guest was resumed before the walk was done, because `pauseBudgetMs` was over |
+ * | `PAUSE_UNAVAILABLE` | the guest cannot be paused: only its QMP socket gives that power |
+ * | `GUARD_GONE` | the process that resumes paused guests was killed |
  * | `KIND_UNSUPPORTED` | a kind of target that is known but not built yet (`xen:`) |
  * | `KERNEL_NOT_FOUND` | no Linux kernel was found in the image |
  * | `SYMBOLS_NOT_FOUND` | the kernel's symbol table (kallsyms) was not found, and none was given |

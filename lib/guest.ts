@@ -1,8 +1,9 @@
 import { type Cpu, toCpu } from "./cpu.ts";
 import { invalidOption, XFilterError } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
-import { type NativeGuest, type NativeJob, runJob } from "./native.ts";
+import { type NativeGuest, type NativeJob, type NativeWalkOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
+import { Pauses } from "./pause/pauses.ts";
 import { sleep } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
 import type { Qmp } from "./sources/qmp.ts";
@@ -73,14 +74,14 @@ export class AttachedGuest implements Guest {
   readonly kernel: Kernel;
   readonly #native: NativeGuest;
   readonly #budgetMs: number;
-  readonly #qmp: Qmp | undefined;
+  readonly #monitor: Qmp | Pauses | undefined;
   readonly #running = new Set<Promise<unknown>>();
   readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
-  /** `qmp` is closed with the guest. */
-  constructor(native: NativeGuest, budgetMs: number, qmp?: Qmp) {
-    this.#qmp = qmp;
+  /** `monitor` is closed with the guest, and pauses it if it can. */
+  constructor(native: NativeGuest, budgetMs: number, monitor?: Qmp | Pauses) {
+    this.#monitor = monitor;
     this.kernel = toKernel(native.kernel);
     this.#native = native;
     this.#budgetMs = budgetMs;
@@ -90,8 +91,9 @@ export class AttachedGuest implements Guest {
     checkKeys(options, ["signal", "details"]);
     const { signal, details = false } = options;
     if (typeof details !== "boolean") throw invalidOption("details is not a boolean");
-    const walk = () => this.#native.walk({ budgetMs: this.#budgetMs, details });
-    return new WalkedSnapshot(await this.#run(signal, walk));
+    const walk = (options: NativeWalkOptions) => this.#native.walk({ ...options, details });
+    const { result, pauseMs } = await this.#walk(signal, walk);
+    return new WalkedSnapshot(result, pauseMs);
   }
 
   async cpus(options: CpusOptions = {}): Promise<readonly Cpu[]> {
@@ -103,7 +105,7 @@ export class AttachedGuest implements Guest {
     const { intervalMs, signal } = checkWatchOptions(options);
     this.#checkOpen();
     const watch = this.#native.watch();
-    const poll = () => this.#run(signal, () => watch.poll({ budgetMs: this.#budgetMs }));
+    const poll = () => this.#walk(signal, (options) => watch.poll(options));
     const endings = signal ? [signal, this.#closed.signal] : [this.#closed.signal];
     return differences(poll, (milliseconds) => sleep(milliseconds, endings), intervalMs);
   }
@@ -113,15 +115,35 @@ export class AttachedGuest implements Guest {
     return this.#native.profile;
   }
 
-  /** Native work that `close()` waits for. */
+  /** A walk, while the guest is paused if it was attached so. */
+  async #walk<T>(
+    signal: AbortSignalLike | undefined,
+    start: (options: NativeWalkOptions) => NativeJob<T>,
+  ): Promise<{ result: T; pauseMs: number }> {
+    const monitor = this.#monitor;
+    if (!(monitor instanceof Pauses)) {
+      const result = await this.#run(signal, () => start({ budgetMs: this.#budgetMs, paused: false }));
+      return { result, pauseMs: 0 };
+    }
+    this.#checkOpen();
+    const budgetMs = Math.min(this.#budgetMs, monitor.budgetMs);
+    return this.#track(monitor.during(() => this.#run(signal, () => start({ budgetMs, paused: true }))));
+  }
+
+  /** Work that `close()` waits for. */
+  #track<T>(work: Promise<T>): Promise<T> {
+    const done = () => this.#running.delete(work);
+    this.#running.add(work);
+    work.then(done, done);
+    return work;
+  }
+
   async #run<T>(signal: AbortSignalLike | undefined, start: () => NativeJob<T>): Promise<T> {
     checkSignal(signal);
     this.#checkOpen();
     return runJob(() => {
       const job = start();
-      const done = () => this.#running.delete(job.promise);
-      this.#running.add(job.promise);
-      job.promise.then(done, done);
+      this.#track(job.promise);
       return job;
     }, signal);
   }
@@ -139,7 +161,7 @@ export class AttachedGuest implements Guest {
   async #close(): Promise<void> {
     await Promise.allSettled(this.#running);
     this.#native.close();
-    this.#qmp?.close();
+    await this.#monitor?.close();
   }
 
   declare [Symbol.asyncDispose]: () => Promise<void>;

@@ -1,11 +1,12 @@
-import { argumentRangeError, invalidOption } from "./errors.ts";
+import { argumentRangeError, invalidOption, XFilterError } from "./errors.ts";
 import { AttachedGuest, type Guest } from "./guest.ts";
 import { checkKernelFiles, type KernelFiles, prepareKernelFiles } from "./kernel-files.ts";
 import { checkMemoryMap, type MemoryMapEntry } from "./memory-map.ts";
 import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
+import { Pauses } from "./pause/pauses.ts";
 import { openLive } from "./sources/qemu.ts";
-import { parseTarget, type Target, type VmcoreSource } from "./sources/target.ts";
+import { parseTarget, type QemuSource, type Target, type VmcoreSource } from "./sources/target.ts";
 
 /** How to attach. Every field may be left out. */
 export interface IntrospectOptions extends KernelFiles {
@@ -18,13 +19,26 @@ export interface IntrospectOptions extends KernelFiles {
   readonly memoryMap?: readonly MemoryMapEntry[] | undefined;
   /** Milliseconds that the search may take before it rejects with ATTACH_BUDGET: 1 to 600,000, default 60,000. */
   readonly attachBudgetMs?: number | undefined;
+  /**
+   * How a running guest is read. "validate", the default: it runs on, and what moved is read again. "pause": it is stopped
+   * for each walk, by its QMP socket, which then has no room for another client.
+   */
+  readonly consistency?: "validate" | "pause" | undefined;
+  /** Milliseconds after which a paused guest is resumed, and the walk rejects with PAUSE_BUDGET: default 1,000. */
+  readonly pauseBudgetMs?: number | undefined;
   /** Milliseconds that one walk may take before it rejects with WALK_BUDGET: 1 to 600,000, default 10,000. */
   readonly walkBudgetMs?: number | undefined;
 }
 
 const DEFAULT_ATTACH_BUDGET_MS = 60_000;
 const DEFAULT_WALK_BUDGET_MS = 10_000;
+const DEFAULT_PAUSE_BUDGET_MS = 1_000;
 const MAX_BUDGET_MS = 600_000;
+
+const OPTIONS = [
+  ...["signal", "types", "symbols", "profile", "memoryMap"],
+  ...["consistency", "attachBudgetMs", "walkBudgetMs", "pauseBudgetMs"],
+];
 
 /**
  * Attaches to a guest: opens its memory read-only, finds the kernel in it and resolves where everything lies.
@@ -39,7 +53,8 @@ const MAX_BUDGET_MS = 600_000;
  */
 export async function introspect(target: string | Target, options: IntrospectOptions = {}): Promise<Guest> {
   const source = parseTarget(target);
-  const { signal, files, memoryMap, attachBudgetMs, walkBudgetMs } = checkOptions(options);
+  const { signal, files, memoryMap, attachBudgetMs, walkBudgetMs, pauseBudgetMs } = checkOptions(options);
+  const pausable = pauseBudgetMs === undefined ? undefined : requirePausable(source);
   if (signal?.aborted) throw signal.reason;
   const addon = loadNative();
   const given = await prepareKernelFiles(files, signal);
@@ -56,26 +71,47 @@ export async function introspect(target: string | Target, options: IntrospectOpt
       signal,
       (guest) => guest.close(),
     );
-    return new AttachedGuest(native, walkBudgetMs, live?.qmp);
+    if (pausable === undefined || pauseBudgetMs === undefined)
+      return new AttachedGuest(native, walkBudgetMs, live?.qmp);
+    // The guard takes the monitor over.
+    live?.qmp?.close();
+    return new AttachedGuest(native, walkBudgetMs, await Pauses.open(pausable, pauseBudgetMs));
   } catch (error) {
     live?.qmp?.close();
     throw error;
   }
 }
 
+/** The QMP socket by which the guest is stopped and resumed. */
+function requirePausable(source: VmcoreSource | QemuSource): string {
+  if (source.kind !== "qemu") throw invalidOption('consistency "pause" is for guests that run');
+  if (source.qmp !== undefined) return source.qmp;
+  throw new XFilterError(
+    "PAUSE_UNAVAILABLE",
+    "a guest that is given by its process id cannot be paused",
+    "Give its QMP socket (qemu:PATH), or walk without a pause",
+  );
+}
+
 function checkOptions(options: IntrospectOptions) {
-  checkKeys(options, ["signal", "types", "symbols", "profile", "memoryMap", "attachBudgetMs", "walkBudgetMs"]);
-  const { signal, memoryMap } = options;
+  checkKeys(options, OPTIONS);
+  const { signal, memoryMap, consistency = "validate", pauseBudgetMs = DEFAULT_PAUSE_BUDGET_MS } = options;
   const { attachBudgetMs = DEFAULT_ATTACH_BUDGET_MS, walkBudgetMs = DEFAULT_WALK_BUDGET_MS } = options;
   checkSignal(signal);
   checkBudget("attachBudgetMs", attachBudgetMs);
   checkBudget("walkBudgetMs", walkBudgetMs);
+  checkBudget("pauseBudgetMs", pauseBudgetMs);
+  if (consistency !== "validate" && consistency !== "pause") {
+    throw argumentRangeError("ERR_INVALID_OPTION", 'consistency is "validate" or "pause".');
+  }
   return {
     signal,
     files: checkKernelFiles(options),
     memoryMap: checkMemoryMap(memoryMap),
     attachBudgetMs,
     walkBudgetMs,
+    /** undefined: the guest is not paused. */
+    pauseBudgetMs: consistency === "pause" ? pauseBudgetMs : undefined,
   };
 }
 

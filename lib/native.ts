@@ -67,7 +67,7 @@ export interface NativeGuest {
   readonly kernel: NativeKernel;
   /** A profile's JSON; undefined when closed. */
   readonly profile: string;
-  walk(options: { budgetMs: number; details: boolean }): NativeJob<NativeSnapshot>;
+  walk(options: NativeWalkOptions & { details: boolean }): NativeJob<NativeSnapshot>;
   /** What each vCPU ran. */
   cpus(): NativeJob<NativeCpu[]>;
   watch(): NativeWatch;
@@ -75,10 +75,16 @@ export interface NativeGuest {
   close(): void;
 }
 
+export interface NativeWalkOptions {
+  budgetMs: number;
+  /** Whether the guest stands still, so that nothing has to be read twice. */
+  paused: boolean;
+}
+
 /** Walks over one guest. Keeps the last one's rows. */
 export interface NativeWatch {
   /** What changed since the last poll, or from nothing; null: nothing did. One at a time. */
-  poll(options: { budgetMs: number }): NativeJob<NativeDifference | null>;
+  poll(options: NativeWalkOptions): NativeJob<NativeDifference | null>;
 }
 
 /** The two snapshots hold only rows that are named here, and the processes that own their sockets. */

@@ -46,6 +46,8 @@ export interface Quality {
   readonly badPointers: number;
   /** Values of the guest beyond a bound of xfilter-core's own: what lies behind was left out. */
   readonly limited: number;
+  /** Milliseconds that the guest stood still for the walk, from QEMU's STOP event to its RESUME event; mostly 0. */
+  readonly pauseMs: number;
 }
 
 /** A snapshot in JSON. */
@@ -68,7 +70,7 @@ export class WalkedSnapshot implements Snapshot {
   #rowOfPid: Map<number, number> | undefined;
   #socketsOfProcess: Map<number, Set<number>> | undefined;
 
-  constructor(native: NativeSnapshot) {
+  constructor(native: NativeSnapshot, pauseMs = 0) {
     const strings = new StringTable(native.strings);
     const ownersIn = (columns: NativeOwners) => (from: number, to: number) => {
       const owners: Owner[] = [];
@@ -84,7 +86,7 @@ export class WalkedSnapshot implements Snapshot {
     this.sockets = new LazyRows(native.sockets.count, (row) => new SocketRow(tables, row));
     this.otherSockets = new LazyRows(native.otherSockets.count, (row) => new OtherSocketRow(otherTables, row));
     this.discrepancies = toDiscrepancies(native.discrepancies, (row) => this.processes.row(row));
-    this.quality = native.quality;
+    this.quality = { ...native.quality, pauseMs };
   }
 
   process(pid: number): Process | undefined {

@@ -62,17 +62,17 @@ export function checkWatchOptions(options: WatchOptions) {
  * @param sleep - rejects when the watch is to end
  */
 export async function* differences(
-  poll: () => Promise<NativeDifference | null>,
+  poll: () => Promise<{ result: NativeDifference | null; pauseMs: number }>,
   sleep: (milliseconds: number) => Promise<void>,
   intervalMs: number,
 ): AsyncGenerator<Difference, void, undefined> {
   let initial = true;
   let missedPolls = 0;
   for (let due = performance.now(); ; ) {
-    const native = await poll();
+    const { result: native, pauseMs } = await poll();
     const missedBefore = missedPolls;
     missedPolls = Math.max(0, Math.ceil((performance.now() - due) / intervalMs) - 1);
-    if (native || missedBefore > 0) yield toDifference(native, initial, missedBefore);
+    if (native || missedBefore > 0) yield { ...toDifference(native, pauseMs), initial, missedPolls: missedBefore };
     initial = false;
     // The first time that is due and has not passed: the consumer may have been busy, too.
     due += intervalMs * Math.max(1, Math.ceil((performance.now() - due) / intervalMs));
@@ -80,15 +80,13 @@ export async function* differences(
   }
 }
 
-function toDifference(native: NativeDifference | null, initial: boolean, missedPolls: number): Difference {
+function toDifference(native: NativeDifference | null, pauseMs: number): Omit<Difference, "initial" | "missedPolls"> {
   const before = native && new WalkedSnapshot(native.before);
-  const after = native && new WalkedSnapshot(native.after);
+  const after = native && new WalkedSnapshot(native.after, pauseMs);
   return {
-    initial,
     time: Date.now(),
     processes: toChanges(native?.processes, before?.processes, after?.processes),
     sockets: toChanges(native?.sockets, before?.sockets, after?.sockets),
-    missedPolls,
     quality: after?.quality ?? null,
   };
 }

@@ -10,7 +10,16 @@ export interface Qmp {
   readonly open: boolean;
   /** What QEMU returns; rejects with QMP_REFUSED if it answers with an error, and as `connectQmp` does. */
   execute(command: string, args?: Record<string, unknown>): Promise<unknown>;
+  /** Hears of what happens by itself, or in the course of a command: then before its answer. One listener. */
+  onEvent(listener: (event: QmpEvent) => void): void;
   close(): void;
+}
+
+/** @internal */
+export interface QmpEvent {
+  readonly name: string;
+  /** Since 1970, by QEMU's clock. */
+  readonly microseconds: number;
 }
 
 /** @internal How long an answer may take, and how much the other end may send for it. */
@@ -68,6 +77,7 @@ class QmpConnection implements Qmp {
   #rest = "";
   #received = 0;
   #failure: XFilterError | undefined;
+  #listener: (event: QmpEvent) => void = () => {};
 
   readonly peer: number;
   readonly #path: string;
@@ -100,6 +110,10 @@ class QmpConnection implements Qmp {
     const answer = this.#answer(id);
     if (this.open) this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
     return answer;
+  }
+
+  onEvent(listener: (event: QmpEvent) => void): void {
+    this.#listener = listener;
   }
 
   close(): void {
@@ -135,7 +149,10 @@ class QmpConnection implements Qmp {
   #take(line: string): string | undefined {
     const message = parseObject(line);
     if (!message) return "sent what is no QMP message";
-    if ("event" in message && !this.#waiting.has(GREETING)) return undefined;
+    if ("event" in message && !this.#waiting.has(GREETING)) {
+      this.#listener(toEvent(message));
+      return undefined;
+    }
     const id = "QMP" in message ? GREETING : message.id;
     const waiting = typeof id === "number" ? this.#waiting.get(id) : undefined;
     if (!waiting) return "sent an answer that nobody asked for";
@@ -159,6 +176,11 @@ class QmpConnection implements Qmp {
     }
     this.#waiting.clear();
   }
+}
+
+function toEvent({ event, timestamp }: Record<string, unknown>): QmpEvent {
+  const { seconds, microseconds } = (timestamp ?? {}) as { seconds?: unknown; microseconds?: unknown };
+  return { name: String(event), microseconds: Number(seconds) * 1e6 + Number(microseconds) };
 }
 
 function refusal(error: unknown): XFilterError {

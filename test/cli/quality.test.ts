@@ -11,14 +11,14 @@ vi.mock("../../lib/index.ts", () => ({ introspect: async () => guest }));
 
 describe("what a listing may lack", () => {
   it("is nothing when nothing went wrong", () => {
-    expect(incompleteness({ ...QUALITY, retries: 3 })).toBeUndefined();
+    expect(incompleteness({ ...QUALITY, pauseMs: 0, retries: 3 })).toBeUndefined();
   });
   it.each([
     [{ badPointers: 1 }, "1 unreadable object."],
     [{ badPointers: 2, limited: 1 }, "2 unreadable objects, 1 value beyond a bound."],
     [{ torn: 1, abandoned: 2 }, "1 torn link, 2 objects left out for it."],
   ])("is told of %j", (losses, told) => {
-    expect(incompleteness({ ...QUALITY, ...losses })).toContain(`the listing may be incomplete: ${told}`);
+    expect(incompleteness({ ...QUALITY, pauseMs: 0, ...losses })).toContain(`the listing may be incomplete: ${told}`);
   });
 });
 

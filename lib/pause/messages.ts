@@ -1,0 +1,26 @@
+/** @internal What the agent asks of its guard. `path` is a guest's QMP socket; each request has one answer. */
+export type Request =
+  /** Connect to the monitor and keep it. */
+  | { readonly id: number; readonly do: "hold"; readonly path: string }
+  /** Stop the guest, for no longer than `budgetMs`. */
+  | { readonly id: number; readonly do: "stop"; readonly path: string; readonly budgetMs: number }
+  /** Resume it, if it was stopped by us. */
+  | { readonly id: number; readonly do: "resume"; readonly path: string }
+  /** Resume it, and let go of the monitor. */
+  | { readonly id: number; readonly do: "release"; readonly path: string };
+
+/** @internal What the guard answers. */
+export type Answer =
+  | { readonly id: number; readonly pause?: Pause | undefined; readonly stopped?: boolean | undefined }
+  | {
+      readonly id: number;
+      readonly error: { readonly code: string; readonly message: string; readonly advice: string };
+    };
+
+/** @internal A pause that is over. */
+export interface Pause {
+  /** Milliseconds from QEMU's STOP event to its RESUME event, by QEMU's clock. */
+  readonly milliseconds: number;
+  /** Whether it ended because its time was up. */
+  readonly expired: boolean;
+}

@@ -1,0 +1,58 @@
+import { XFilterError } from "../errors.ts";
+import { Guard } from "./guard.ts";
+
+/** @internal Stops one guest for each piece of work, one after the other. */
+export class Pauses {
+  readonly budgetMs: number;
+  readonly #path: string;
+  readonly #guard = Guard.shared();
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(path: string, budgetMs: number) {
+    this.#path = path;
+    this.budgetMs = budgetMs;
+  }
+
+  /** Takes the monitor at `path`. Rejects as `connectQmp` does. */
+  static async open(path: string, budgetMs: number): Promise<Pauses> {
+    const pauses = new Pauses(path, budgetMs);
+    await pauses.#guard.hold(path);
+    return pauses;
+  }
+
+  /**
+   * Does the work while the guest stands still. Rejects with PAUSE_BUDGET when that took too long, and the guest ran
+   * on before the work was done.
+   */
+  during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
+    const turn = this.#turn.then(
+      () => this.#during(work),
+      () => this.#during(work),
+    );
+    this.#turn = turn;
+    return turn;
+  }
+
+  async #during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
+    const stopped = await this.#guard.stop(this.#path, this.budgetMs);
+    let result: T | undefined;
+    let failure: { error: unknown } | undefined;
+    try {
+      result = await work();
+    } catch (error) {
+      failure = { error };
+    }
+    const pause = stopped ? await this.#guard.resume(this.#path) : undefined;
+    if (pause?.expired) {
+      const what = `the guest was resumed before the walk was done, after ${pause.milliseconds.toFixed(1)} ms`;
+      throw new XFilterError("PAUSE_BUDGET", what, "Give it more (pauseBudgetMs), or walk without a pause");
+    }
+    if (failure) throw failure.error;
+    return { result: result as T, pauseMs: pause?.milliseconds ?? 0 };
+  }
+
+  async close(): Promise<void> {
+    await this.#turn.catch(() => {});
+    await this.#guard.release(this.#path);
+  }
+}

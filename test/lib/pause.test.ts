@@ -1,0 +1,104 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Pauses } from "../../lib/pause/pauses.ts";
+import { FakeQmp } from "./fake-qmp.ts";
+
+let qmp: FakeQmp;
+beforeEach(async () => {
+  qmp = await FakeQmp.listen();
+});
+afterEach(() => qmp.close());
+
+const milliseconds = (time: number) => new Promise<void>((resolve) => setTimeout(resolve, time));
+
+describe("a pause", () => {
+  it("lasts as long as the work, and tells how long that was", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    const { result, pauseMs } = await pauses.during(async () => {
+      expect(qmp.running).toBe(false);
+      await milliseconds(30);
+      return "walked";
+    });
+    expect(qmp.running).toBe(true);
+    expect(result).toBe("walked");
+    expect(pauseMs).toBeGreaterThan(25);
+    await pauses.close();
+  });
+  it("ends when the work fails", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    const failing = pauses.during(() => Promise.reject(new Error("torn")));
+    await expect(failing).rejects.toThrow("torn");
+    expect(qmp.running).toBe(true);
+    await pauses.close();
+  });
+  it("ends when its time is up, whatever the work does; the work then failed", async () => {
+    const pauses = await Pauses.open(qmp.path, 50);
+    const slow = pauses.during(() => qmp.until(true));
+    await expect(slow).rejects.toMatchObject({ code: "PAUSE_BUDGET" });
+    await pauses.close();
+  });
+  it("is none of a guest that stood still before, and stays so", async () => {
+    qmp.running = false;
+    const pauses = await Pauses.open(qmp.path, 5000);
+    expect(await pauses.during(async () => qmp.running)).toEqual({ result: false, pauseMs: 0 });
+    expect(qmp.running).toBe(false);
+    await pauses.close();
+    expect(qmp.log).not.toContain("cont");
+  });
+  it("follows another, never within it", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    await Promise.all([1, 2, 3].map(() => pauses.during(() => milliseconds(1))));
+    expect(qmp.log.filter((command) => command !== "qmp_capabilities")).toEqual([
+      "stop",
+      "cont",
+      "stop",
+      "cont",
+      "stop",
+      "cont",
+    ]);
+    await pauses.close();
+  });
+});
+
+describe("an agent that pauses a guest", () => {
+  /** A process that stops the guest and then does this, in which `pauses` may be used. */
+  async function agent(then: string) {
+    const program = `
+      const { Pauses } = await import(${JSON.stringify(join(import.meta.dirname, "../../lib/pause/pauses.ts"))});
+      const pauses = await Pauses.open(${JSON.stringify(qmp.path)}, 60_000);
+      pauses.during(() => new Promise((resolve) => { ${then} }));
+      setInterval(() => {}, 1000);`;
+    const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
+    await qmp.until(false);
+    return child;
+  }
+
+  function guardOf({ pid }: ChildProcess): number {
+    return Number(execFileSync("pgrep", ["-P", String(pid), "-f", "guard"], { encoding: "utf8" }));
+  }
+
+  it.each(["SIGKILL", "SIGTERM", "SIGINT"] as const)("lets it run on when it is ended by %s", async (signal) => {
+    const child = await agent("");
+    child.kill(signal);
+    await qmp.until(true);
+  });
+  it("lets it run on when it throws what nobody catches", async () => {
+    await agent("setTimeout(() => { throw new Error('a bug') }, 10)");
+    await qmp.until(true);
+  });
+  it("lets it run on when the whole service is ended, its guard's process included", async () => {
+    const child = await agent("");
+    process.kill(guardOf(child), "SIGTERM");
+    child.kill("SIGTERM");
+    await qmp.until(true);
+  });
+  it("lets it run on when its guard is killed", async () => {
+    const child = await agent("");
+    process.kill(guardOf(child), "SIGKILL");
+    await qmp.until(true);
+    child.kill("SIGKILL");
+  });
+});
