@@ -23,6 +23,7 @@ export interface Invocation extends Context {
 
 interface Options extends KernelFiles {
   readonly json?: boolean;
+  readonly pause?: boolean;
   readonly memoryMap?: readonly MemoryMapEntry[];
 }
 
@@ -46,14 +47,23 @@ export function guestCommand(
     )
     .option("--symbols <PATH>", "take its symbols from a System.map, its vmlinux or an ISF file", notEmpty)
     .option("--profile <PATH>", "take both from a file that `xfilter profile` made", notEmpty)
+    .option("--pause", "stop a running guest while it is read, by its QMP socket")
     .option(
       "--memory-map <MAP>",
       "where the guest's memory lies in the file: START:SIZE:OFFSET, more after commas",
       parseMemoryMap,
     )
     .action(async (target: string, options: Options) => {
-      const { json = false, types, symbols, profile, memoryMap } = options;
-      const guest = await introspect(target, { signal: context.signal, types, symbols, profile, memoryMap });
+      const { json = false, pause = false, types, symbols, profile, memoryMap } = options;
+      const consistency = pause ? "pause" : undefined;
+      const guest = await introspect(target, {
+        signal: context.signal,
+        types,
+        symbols,
+        profile,
+        memoryMap,
+        consistency,
+      });
       let incomplete: string | undefined;
       const snapshot = async (options = { details: false }) => {
         const taken = await guest.snapshot({ ...options, signal: context.signal });

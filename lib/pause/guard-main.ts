@@ -34,13 +34,17 @@ process.on("message", async (request: Request) => {
 });
 
 function answer(answer: Answer): void {
-  if (process.connected) process.send?.(answer);
+  // An agent that has gone meanwhile is no failure; "disconnect" follows.
+  if (process.connected) process.send?.(answer, undefined, {}, () => {});
 }
 
+async function leave(exitCode: number): Promise<void> {
+  await Promise.allSettled(Array.from(guests.values(), (guest) => guest.release()));
+  process.exit(exitCode);
+}
+
+process.on("disconnect", () => leave(0));
+// Its guests must not pay for a fault of the guard's.
+process.on("uncaughtException", () => leave(1));
 // When a service is stopped, each of its processes gets the signal: the guard is the last that may go.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
-
-process.on("disconnect", async () => {
-  await Promise.allSettled(Array.from(guests.values(), (guest) => guest.release()));
-  process.exit();
-});

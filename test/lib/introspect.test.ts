@@ -73,7 +73,7 @@ describe("introspect", () => {
   it("names the option that it does not know", async () => {
     const unknown = introspect(image, { walkBudget: 5 } as never);
     await expect(unknown).rejects.toThrow(
-      '"walkBudget" is not among the options, which are signal, types, symbols, profile, memoryMap, attachBudgetMs, walkBudgetMs.',
+      '"walkBudget" is not among the options, which are signal, types, symbols, profile, memoryMap, consistency, attachBudgetMs, walkBudgetMs, pauseBudgetMs.',
     );
   });
   it("gives up when its time is up", async () => {
