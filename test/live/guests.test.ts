@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Guest, introspect, type Snapshot, type Target } from "../../lib/index.ts";
+import { type LiveGuest, startLive } from "../../vmcore-fixtures/live.ts";
+import { recipes } from "../../vmcore-fixtures/recipes.ts";
+import type { Truth } from "../../vmcore-fixtures/truth.ts";
+import { compare } from "../kernels/compare.ts";
+import { type ChurnTally, walkUnderChurn } from "./tally.ts";
+
+const log = (line: string) => process.stderr.write(`${line}\n`);
+
+/** What stands still is compared; kernel workers come and go all the same. */
+function differences(truth: Truth, snapshot: Snapshot): string[] {
+  const reading = snapshot.toJSON();
+  const workers = [...truth.processes, ...reading.processes].filter(({ comm }) => comm.startsWith("kworker/"));
+  return compare({ ...truth, unstable: workers.map(({ pid, comm }) => ({ pid, comm })) }, reading);
+}
+
+/** Right after the truth. A connection whose time is up goes in between now and then: that does not happen thrice. */
+async function differencesFromTruth(live: LiveGuest, guest: Guest): Promise<string[]> {
+  for (let tries = 1; ; tries++) {
+    const found = differences(await live.truth(), await guest.snapshot({ details: true }));
+    for (const difference of found) log(`try ${tries}: ${difference}`);
+    if (found.length === 0 || tries === 3) return found;
+  }
+}
+
+async function attached<T>(target: Target, body: (guest: Guest) => Promise<T>): Promise<T> {
+  const guest = await introspect(target);
+  try {
+    return await body(guest);
+  } finally {
+    await guest.close();
+  }
+}
+
+describe.each([
+  { name: "linux-6.1", ram: "shared-file" },
+  { name: "linux-6.1", ram: "private" },
+  { name: "linux-7.2", ram: "memfd" },
+  { name: "linux-7.2", ram: "private" },
+] as const)("$name with $ram memory, a disk and a NIC", ({ name, ram }) => {
+  const abort = new AbortController();
+  let live: LiveGuest;
+
+  beforeAll(async () => {
+    const recipe = recipes.find((candidate) => candidate.name === name)!;
+    live = await startLive(recipe, { ram, disk: true, nic: true, signal: abort.signal });
+  });
+
+  afterAll(async () => {
+    await live?.close();
+    abort.abort();
+  });
+
+  it("is read by its QMP socket as it says of itself", async () => {
+    const found = await attached({ qemu: { qmp: live.qmp } }, (guest) => differencesFromTruth(live, guest));
+    expect(found).toEqual([]);
+  });
+
+  it("is read by its process id as it says of itself", async () => {
+    const found = await attached({ qemu: { pid: live.pid } }, (guest) => differencesFromTruth(live, guest));
+    expect(found).toEqual([]);
+  });
+
+  describe("while its users churn", () => {
+    let tally: ChurnTally;
+
+    beforeAll(async () => {
+      const run = { walks: 2000, seconds: 20 };
+      tally = await attached({ qemu: { qmp: live.qmp } }, (guest) => walkUnderChurn(live, guest, run));
+      const { examples, elapsed: _, ...counts } = tally;
+      log(`${name}, ${ram}: ${JSON.stringify(counts)}`);
+      for (const example of examples) log(`${name}, ${ram}: ${example}`);
+    });
+
+    it("is walked over many times, none of which fails", () => {
+      expect(tally.walks).toBeGreaterThan(50);
+      expect(tally.processes).toBeGreaterThan(500);
+      expect(tally.errors).toEqual({});
+    });
+
+    it("gives nobody's port to another", () => {
+      expect(tally.findings.falseAttributions).toEqual({ total: 0, walks: 0 });
+    });
+
+    it("misses nothing that stays", () => {
+      expect(tally.findings.missing).toEqual({ total: 0, walks: 0 });
+    });
+
+    it("takes no process for hidden because it comes or goes", () => {
+      expect(tally.findings.discrepancies).toEqual({ total: 0, walks: 0 });
+    });
+  });
+});
