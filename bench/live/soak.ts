@@ -31,16 +31,18 @@ function targetOf(live: LiveGuest, by: string): Parameters<typeof introspect>[0]
   throw new RangeError("--by is qmp, pid, or with --ram shared-file, file");
 }
 
-/** Ours and QEMU's, and the bytes of the guest's shared memory. */
+/** Ours and QEMU's, and the bytes of the guest's shared memory. Of ours, what V8 keeps for itself is apart: ../soak.ts. */
 interface Holdings {
-  ours: Resources;
+  ours: Resources & { v8: number };
   qemu: Resources;
   memory: number | null;
 }
 
 function holdings(live: LiveGuest): Holdings {
   const file = memoryFile(live.pid);
-  return { ours: resourcesOf("self"), qemu: resourcesOf(live.pid), memory: file ? allocatedBytes(file) : null };
+  const { heapTotal, arrayBuffers } = process.memoryUsage();
+  const ours = { ...resourcesOf("self"), v8: heapTotal + arrayBuffers };
+  return { ours, qemu: resourcesOf(live.pid), memory: file ? allocatedBytes(file) : null };
 }
 
 interface Endured {
@@ -120,14 +122,15 @@ function markdown({ about, guest, ram, by, churn, endured }: Soak): string {
     "",
     "## While it stands still",
     "",
-    "Before, after a tenth, at the end. MiB of our own, of QEMU (resident) and of the guest's memory file.",
+    "Before, after a tenth, at the end. MiB of our own without V8's heap, of that, of QEMU (resident) and of the memory file.",
     "",
-    ...head(["what", "times", "s", "ours", "descriptors", "threads", "QEMU", "memory file"]),
+    ...head(["what", "times", "s", "ours", "V8", "descriptors", "threads", "QEMU", "memory file"]),
     ...endured.map(({ what, times, seconds, held }) =>
       row([
         ...[what, times, seconds.toFixed(0)],
         ...[
-          held.map(({ ours }) => mebibytes(ours.own)),
+          held.map(({ ours }) => mebibytes(ours.own - ours.v8)),
+          held.map(({ ours }) => mebibytes(ours.v8)),
           held.map(({ ours }) => ours.descriptors),
           held.map(({ ours }) => ours.threads),
           held.map(({ qemu }) => mebibytes(qemu.resident)),
