@@ -52,6 +52,7 @@ std::optional<ProcessMapping> parseLine(std::string_view text) {
   mapping.inode = line.number(10, ' ');
   if (!line.ok() || permissions.size() != 4 || mapping.start >= mapping.end) return std::nullopt;
   mapping.readable = permissions[0] == 'r';
+  mapping.executable = permissions[2] == 'x';
   mapping.shared = permissions[3] == 's';
   const size_t name = line.rest().find_first_not_of(' ');
   if (name != std::string_view::npos) mapping.path = line.rest().substr(name);

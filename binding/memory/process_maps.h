@@ -12,6 +12,7 @@ struct ProcessMapping {
   uint64_t start = 0;
   uint64_t end = 0;
   bool readable = false;
+  bool executable = false;
   bool shared = false;
   /// Where in the file it begins. Without a file, `inode` is 0.
   uint64_t fileOffset = 0;
