@@ -3,10 +3,9 @@ import { invalidOption, XFilterError } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import { type NativeGuest, type NativeJob, type NativeWalkOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
-import { Pauses } from "./pause/pauses.ts";
+import type { Pauses } from "./pause/pauses.ts";
 import { sleep } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
-import type { Qmp } from "./sources/qmp.ts";
 import { checkWatchOptions, type Difference, differences, type WatchOptions } from "./watch.ts";
 
 /**
@@ -69,22 +68,38 @@ export interface CpusOptions {
   readonly signal?: AbortSignalLike | undefined;
 }
 
+/** @internal What a guest that runs is attached to by, again when it has changed. */
+export interface Attachable {
+  attach(): Promise<{ native: NativeGuest; pauses?: Pauses }>;
+  close(): void;
+}
+
+/** A guest that changes more often in a row does not settle. */
+const MAX_REATTACHES = 3;
+
 /** @internal */
 export class AttachedGuest implements Guest {
-  readonly kernel: Kernel;
-  readonly #native: NativeGuest;
+  #kernel: Kernel;
+  #native: NativeGuest;
   readonly #budgetMs: number;
-  readonly #monitor: Qmp | Pauses | undefined;
+  readonly #live: Attachable | undefined;
+  #pauses: Pauses | undefined;
+  #reattaching: Promise<void> | undefined;
   readonly #running = new Set<Promise<unknown>>();
   readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
-  /** `monitor` is closed with the guest, and pauses it if it can. */
-  constructor(native: NativeGuest, budgetMs: number, monitor?: Qmp | Pauses) {
-    this.#monitor = monitor;
-    this.kernel = toKernel(native.kernel);
+  /** `live` and `pauses`, which stop the guest for its walks, are closed with the guest. */
+  constructor(native: NativeGuest, budgetMs: number, live?: Attachable, pauses?: Pauses) {
+    this.#pauses = pauses;
+    this.#kernel = toKernel(native.kernel);
     this.#native = native;
     this.#budgetMs = budgetMs;
+    this.#live = live;
+  }
+
+  get kernel(): Kernel {
+    return this.#kernel;
   }
 
   async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
@@ -105,7 +120,13 @@ export class AttachedGuest implements Guest {
     const { intervalMs, signal } = checkWatchOptions(options);
     this.#checkOpen();
     const watch = this.#native.watch();
-    const poll = () => this.#walk(signal, (options) => watch.poll(options));
+    let watched = this.#native;
+    const poll = () =>
+      this.#walk(signal, (options) => {
+        if (watched !== this.#native) watch.moveTo(this.#native);
+        watched = this.#native;
+        return watch.poll(options);
+      });
     const endings = signal ? [signal, this.#closed.signal] : [this.#closed.signal];
     return differences(poll, (milliseconds) => sleep(milliseconds, endings), intervalMs);
   }
@@ -115,19 +136,53 @@ export class AttachedGuest implements Guest {
     return this.#native.profile;
   }
 
-  /** A walk, while the guest is paused if it was attached so. */
+  /** A walk, while the guest is paused if it was attached so; once more on a guest that turns out to have changed. */
   async #walk<T>(
     signal: AbortSignalLike | undefined,
     start: (options: NativeWalkOptions) => NativeJob<T>,
   ): Promise<{ result: T; pauseMs: number }> {
-    const monitor = this.#monitor;
-    if (!(monitor instanceof Pauses)) {
+    for (let reattaches = 0; ; reattaches++) {
+      const native = this.#native;
+      try {
+        return await this.#walkOnce(signal, start);
+      } catch (error) {
+        const changed = error instanceof XFilterError && error.code === "GUEST_CHANGED";
+        if (!changed || !this.#live || reattaches === MAX_REATTACHES) throw error;
+        this.#checkOpen();
+        if (native === this.#native) await this.#reattach(this.#live);
+      }
+    }
+  }
+
+  async #walkOnce<T>(
+    signal: AbortSignalLike | undefined,
+    start: (options: NativeWalkOptions) => NativeJob<T>,
+  ): Promise<{ result: T; pauseMs: number }> {
+    const pauses = this.#pauses;
+    if (!pauses) {
       const result = await this.#run(signal, () => start({ budgetMs: this.#budgetMs, paused: false }));
       return { result, pauseMs: 0 };
     }
     this.#checkOpen();
-    const budgetMs = Math.min(this.#budgetMs, monitor.budgetMs);
-    return this.#track(monitor.during(() => this.#run(signal, () => start({ budgetMs, paused: true }))));
+    const budgetMs = Math.min(this.#budgetMs, pauses.budgetMs);
+    return this.#track(pauses.during(() => this.#run(signal, () => start({ budgetMs, paused: true }))));
+  }
+
+  /** Whoever noticed the change, one attach serves all. */
+  #reattach(live: Attachable): Promise<void> {
+    const attach = async () => {
+      // Its guard has the monitor.
+      await this.#pauses?.close();
+      const { native, pauses } = await live.attach();
+      this.#native.close();
+      this.#native = native;
+      this.#pauses = pauses;
+      this.#kernel = toKernel(native.kernel);
+    };
+    this.#reattaching ??= this.#track(attach()).finally(() => {
+      this.#reattaching = undefined;
+    });
+    return this.#reattaching;
   }
 
   /** Work that `close()` waits for. */
@@ -161,7 +216,8 @@ export class AttachedGuest implements Guest {
   async #close(): Promise<void> {
     await Promise.allSettled(this.#running);
     this.#native.close();
-    await this.#monitor?.close();
+    await this.#pauses?.close();
+    this.#live?.close();
   }
 
   declare [Symbol.asyncDispose]: () => Promise<void>;

@@ -5,7 +5,7 @@ import { checkMemoryMap, type MemoryMapEntry } from "./memory-map.ts";
 import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import { Pauses } from "./pause/pauses.ts";
-import { openLive } from "./sources/qemu.ts";
+import { liveSource } from "./sources/qemu.ts";
 import { parseTarget, type QemuSource, type Target, type VmcoreSource } from "./sources/target.ts";
 
 /** How to attach. Every field may be left out. */
@@ -57,27 +57,37 @@ export async function introspect(target: string | Target, options: IntrospectOpt
   const pausable = pauseBudgetMs === undefined ? undefined : requirePausable(source);
   if (signal?.aborted) throw signal.reason;
   const addon = loadNative();
-  const given = await prepareKernelFiles(files, signal);
-  const live = source.kind === "qemu" ? await openLive(source) : undefined;
-  const attach: NativeAttachOptions = {
-    ...(live ? { process: live.process } : { path: (source as VmcoreSource).path }),
+  const given: Omit<NativeAttachOptions, "path" | "process"> = {
     budgetMs: attachBudgetMs,
     ...(memoryMap && { memoryMap }),
-    ...given,
+    ...(await prepareKernelFiles(files, signal)),
   };
-  try {
-    const native = await runJob(
-      () => addon.attach(attach),
+  const attach = (to: Pick<NativeAttachOptions, "path" | "process">, signal?: AbortSignalLike) =>
+    runJob(
+      () => addon.attach({ ...to, ...given }),
       signal,
       (guest) => guest.close(),
     );
-    if (pausable === undefined || pauseBudgetMs === undefined)
-      return new AttachedGuest(native, walkBudgetMs, live?.qmp);
+  if (source.kind === "vmcore") return new AttachedGuest(await attach({ path: source.path }, signal), walkBudgetMs);
+
+  const live = liveSource(source);
+  const attachLive = async (signal?: AbortSignalLike) => {
+    const native = await attach({ process: await live.locate(signal) }, signal);
+    if (pausable === undefined || pauseBudgetMs === undefined) return { native };
     // The guard takes the monitor over.
-    live?.qmp?.close();
-    return new AttachedGuest(native, walkBudgetMs, await Pauses.open(pausable, pauseBudgetMs));
+    live.close();
+    try {
+      return { native, pauses: await Pauses.open(pausable, pauseBudgetMs) };
+    } catch (error) {
+      native.close();
+      throw error;
+    }
+  };
+  try {
+    const { native, pauses } = await attachLive(signal);
+    return new AttachedGuest(native, walkBudgetMs, { attach: attachLive, close: () => live.close() }, pauses);
   } catch (error) {
-    live?.qmp?.close();
+    live.close();
     throw error;
   }
 }

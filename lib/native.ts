@@ -85,6 +85,8 @@ export interface NativeWalkOptions {
 export interface NativeWatch {
   /** What changed since the last poll, or from nothing; null: nothing did. One at a time. */
   poll(options: NativeWalkOptions): NativeJob<NativeDifference | null>;
+  /** Goes on with another attach to the same guest. Not while a poll runs. */
+  moveTo(guest: NativeGuest): void;
 }
 
 /** The two snapshots hold only rows that are named here, and the processes that own their sockets. */

@@ -55,7 +55,7 @@ std::optional<std::string> readBuildId(KernelMemory& memory, const Symbols& symb
   return findBuildId(notes);
 }
 
-std::optional<uint64_t> readRamEnd(KernelMemory& memory, const Symbols& symbols) {
+std::optional<uint64_t> ramEndOf(KernelMemory& memory, const Symbols& symbols) {
   constexpr uint64_t kMaxFrames = uint64_t{1} << (52 - 12);
   const auto frames = symbols.max_pfn ? memory.read<uint64_t>(*symbols.max_pfn) : std::nullopt;
   if (!frames || *frames == 0 || *frames > kMaxFrames) return std::nullopt;
@@ -126,7 +126,7 @@ Result<Kernel> attach(const KernelSpace& found, const Given& given, StepClock cl
   if (auto mismatch = given.mismatch({found.release, banner, buildId}))
     return tl::unexpected(std::move(*mismatch));
 
-  const auto ramEnd = readRamEnd(image, symbols);
+  const auto ramEnd = ramEndOf(image, symbols);
   if (auto error = cutOff(found, symbols, ramEnd)) return tl::unexpected(std::move(*error));
 
   const AddressSpace space = ownSpace(found, symbols);
@@ -195,6 +195,12 @@ std::optional<Error> ended(Budget& budget) {
 }
 
 }  // namespace
+
+std::optional<uint64_t> readRamEnd(const Kernel& kernel) {
+  const auto epoch = kernel.space.memory().epoch();
+  KernelMemory memory(epoch ? kernel.space.over(*epoch) : kernel.space);
+  return ramEndOf(memory, kernel.symbols);
+}
 
 Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options, Budget& budget) {
   const StepClock clock;

@@ -51,6 +51,9 @@ struct Kernel {
   std::optional<uint64_t> ramEnd{};
 };
 
+/// Where the guest's RAM ends now: it grows when memory is plugged in. Empty if the kernel does not tell.
+std::optional<uint64_t> readRamEnd(const Kernel& kernel);
+
 /// Finds the running kernel: its page tables, symbols, types, and from these the layout.
 ///
 /// Errors: KERNEL_NOT_FOUND, SOURCE_TRUNCATED, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,

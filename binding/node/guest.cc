@@ -61,23 +61,29 @@ std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
 
 Result<WalkResult> walkGuest(const AttachedGuest& guest, const WalkOptions& options,
                              const std::stop_token& stop) {
+  if (guest.memory->live() && readRamEnd(guest.kernel) != guest.kernel.ramEnd) {
+    if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
+    return failure("GUEST_CHANGED", "The guest has other RAM than it had.", "Attach to it again.");
+  }
   auto result = xfilter::walk(guest.kernel, options, stop);
   if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
   return result;
 }
 
 Napi::Function Guest::define(Napi::Env env) {
-  return DefineClass(env, "NativeGuest",
-                     {InstanceAccessor<&Guest::kernel>("kernel"),
-                      InstanceAccessor<&Guest::profile>("profile"), InstanceMethod<&Guest::walk>("walk"),
-                      InstanceMethod<&Guest::cpus>("cpus"), InstanceMethod<&Guest::watch>("watch"),
-                      InstanceMethod<&Guest::close>("close")});
+  return DefineClass(
+      env, "NativeGuest",
+      {InstanceAccessor<&Guest::kernel>("kernel"), InstanceAccessor<&Guest::profile>("profile"),
+       InstanceMethod<&Guest::walk>("walk"), InstanceMethod<&Guest::cpus>("cpus"),
+       InstanceMethod<&Guest::watch>("watch"), InstanceMethod<&Guest::close>("close")});
 }
 
 // The shared pointer travels to the constructor inside an External: JavaScript cannot make one.
 Napi::Value Guest::create(Napi::Env env, GuestPointer guest) {
   return environment(env).guestClass.New({Napi::External<GuestPointer>::New(env, &guest)});
 }
+
+GuestPointer Guest::shared(const Napi::Value& value) { return Unwrap(value.As<Napi::Object>())->guest_; }
 
 Guest::Guest(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Guest>(info) {
   if (info.Length() != 1 || !info[0].IsExternal()) {

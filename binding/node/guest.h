@@ -18,6 +18,9 @@ class Guest : public Napi::ObjectWrap<Guest> {
   static Napi::Function define(Napi::Env env);
   static Napi::Value create(Napi::Env env, std::shared_ptr<const AttachedGuest> guest);
 
+  /// What a NativeGuest holds; empty if it is closed.
+  static std::shared_ptr<const AttachedGuest> shared(const Napi::Value& value);
+
   explicit Guest(const Napi::CallbackInfo& info);
 
  private:

@@ -7,8 +7,8 @@
 namespace xfilter::node {
 namespace {
 
-// Threads start when there is work that no idle one takes, and stay. Work beyond that many waits its turn. More
-// than there are CPUs, because a guest may be slow (a medium, a host under pressure) without using one.
+// Threads start when there is work that no idle one takes, and stay. Work beyond that many waits its turn.
+// More than there are CPUs, because a guest may be slow (a medium, a host under pressure) without using one.
 constexpr size_t kMaxThreads = 64;
 constexpr size_t kMaxOfOneGuest = 2;
 

@@ -34,8 +34,8 @@ class Jobs {
   Jobs& operator=(const Jobs&) = delete;
 
   /// Runs `work` on a thread, then `convert` on the environment's. Returns the object that JavaScript gets:
-  /// `{ promise, cancel() }`; cancel asks the work's stop token. `guest` is whose work it is: any address that
-  /// tells guests apart while the work is under way, or null.
+  /// `{ promise, cancel() }`; cancel asks the work's stop token. `guest` is whose work it is: any address
+  /// that tells guests apart while the work is under way, or null.
   template <class T>
   Napi::Object start(Napi::Env env, std::function<Result<T>(const std::stop_token&)> work,
                      std::function<Napi::Value(Napi::Env, T)> convert, const void* guest = nullptr) {
@@ -64,7 +64,8 @@ class Jobs {
   };
 
   Napi::Object start(Napi::Env env, std::function<void(const std::stop_token&)> run,
-                     std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle, const void* guest);
+                     std::function<void(Napi::Env, const Napi::Promise::Deferred&)> settle,
+                     const void* guest);
   using Queue = std::deque<std::shared_ptr<Job>>;
   Queue::iterator nextRunnable();
   void queue(const std::shared_ptr<Job>& job);

@@ -10,7 +10,8 @@
 namespace xfilter::node {
 
 Napi::Function Watch::define(Napi::Env env) {
-  return DefineClass(env, "NativeWatch", {InstanceMethod<&Watch::poll>("poll")});
+  return DefineClass(env, "NativeWatch",
+                     {InstanceMethod<&Watch::poll>("poll"), InstanceMethod<&Watch::moveTo>("moveTo")});
 }
 
 Napi::Value Watch::create(Napi::Env env, std::shared_ptr<const AttachedGuest> guest) {
@@ -23,6 +24,13 @@ Watch::Watch(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Watch>(info) {
     throw Napi::TypeError::New(info.Env(), "NativeWatch is made by watch()");
   }
   state_ = std::move(*info[0].As<Napi::External<std::shared_ptr<State>>>().Data());
+}
+
+void Watch::moveTo(const Napi::CallbackInfo& info) {
+  auto guest = Guest::shared(info[0]);
+  if (!guest) return;
+  const std::lock_guard lock(state_->mutex);
+  state_->guest = std::move(guest);
 }
 
 Napi::Value Watch::poll(const Napi::CallbackInfo& info) {

@@ -28,6 +28,8 @@ class Watch : public Napi::ObjectWrap<Watch> {
   };
 
   Napi::Value poll(const Napi::CallbackInfo& info);
+  /// Goes on with the guest as it was attached to anew. Not under a poll.
+  void moveTo(const Napi::CallbackInfo& info);
 
   std::shared_ptr<State> state_;
 };

@@ -1,41 +1,56 @@
 import { XFilterError } from "../errors.ts";
 import type { NativeProcess, NativeRamRegion } from "../native.ts";
+import type { AbortSignalLike } from "../options.ts";
 import { parseMemoryTree, type RamRange } from "./mtree.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 import type { QemuSource } from "./target.ts";
 
-/** @internal A running QEMU on the way to its guest. */
+/** @internal A QEMU that runs, of which a guest is attached to, and again when it changes. */
 export interface LiveSource {
-  readonly process: NativeProcess;
-  /** Stays connected as long as the guest is attached; none for a process id. */
-  readonly qmp?: Qmp;
+  /** Where the guest's RAM lies now. */
+  locate(signal?: AbortSignalLike): Promise<NativeProcess>;
+  close(): void;
 }
 
-/** @internal By the monitor, or by a process id alone. Rejects as `openMonitor` does. */
-export async function openLive(source: QemuSource): Promise<LiveSource> {
-  return source.qmp === undefined ? { process: { pid: source.pid, regions: [] } } : openMonitor(source.qmp);
+/** @internal Nothing is asked before `locate`. */
+export function liveSource({ qmp, pid }: QemuSource): LiveSource {
+  return qmp === undefined ? byProcess(pid) : new MonitorSource(qmp);
 }
 
-/**
- * Asks a QEMU for the map of its guest's RAM. Rejects as `connectQmp` does, and with PROCESS_UNKNOWN, RAM_UNKNOWN,
- * GUEST_CONFIDENTIAL, GUEST_MIGRATING, QMP_REFUSED.
- */
-async function openMonitor(path: string): Promise<LiveSource> {
-  const qmp = await connectQmp(path);
-  try {
+function byProcess(pid: number): LiveSource {
+  return { locate: async () => ({ pid, regions: [] }), close: () => {} };
+}
+
+/** The monitor stays connected as long as the guest is attached: it serves one client, and says what happens to the guest. */
+class MonitorSource implements LiveSource {
+  readonly #path: string;
+  #qmp: Qmp | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /**
+   * Rejects as `connectQmp` does, and with PROCESS_UNKNOWN, RAM_UNKNOWN, GUEST_CONFIDENTIAL, GUEST_MIGRATING,
+   * QMP_REFUSED.
+   */
+  async locate(signal?: AbortSignalLike): Promise<NativeProcess> {
+    if (!this.#qmp?.open) this.#qmp = await connectQmp(this.#path, undefined, signal);
+    const qmp = this.#qmp;
     await refuseUnreadable(qmp);
     const regions = await ramRegions(qmp);
     if (qmp.peer === 0) {
       throw new XFilterError(
         "PROCESS_UNKNOWN",
-        `the process that listens at ${path} is not in this pid namespace`,
+        `the process that listens at ${this.#path} is not in this pid namespace`,
         "In a container, share the host's pid namespace; else give the process id (qemu:pid:PID)",
       );
     }
-    return { process: { pid: qmp.peer, regions }, qmp };
-  } catch (error) {
-    qmp.close();
-    throw error;
+    return { pid: qmp.peer, regions };
+  }
+
+  close(): void {
+    this.#qmp?.close();
   }
 }
 

@@ -1,6 +1,7 @@
 import { Socket } from "node:net";
 import { toXFilterError, XFilterError } from "../errors.ts";
 import { loadNative } from "../native.ts";
+import type { AbortSignalLike } from "../options.ts";
 
 /** A connection to QEMU's monitor, which serves one client at a time (docs/interop/qmp-spec of QEMU). */
 export interface Qmp {
@@ -47,18 +48,22 @@ interface Waiting {
 /**
  * @internal
  * Connects and negotiates. Rejects with SOURCE_NOT_FOUND or SOURCE_PERMISSION (connecting), QMP_TIMEOUT (silence),
- * QMP_INVALID (what answers is no QMP), QMP_CLOSED.
+ * QMP_INVALID (what answers is no QMP), QMP_CLOSED; with `signal.reason` when aborted.
  */
-export async function connectQmp(path: string, limits: QmpLimits = LIMITS): Promise<Qmp> {
+export async function connectQmp(path: string, limits: QmpLimits = LIMITS, signal?: AbortSignalLike): Promise<Qmp> {
   const { fd, pid } = connect(path);
   const connection = new QmpConnection(path, new Socket({ fd }), pid, limits);
+  const abort = () => connection.close();
+  signal?.addEventListener("abort", abort, { once: true });
   try {
     await connection.greeting;
     await connection.execute("qmp_capabilities");
     return connection;
   } catch (error) {
     connection.close();
-    throw error;
+    throw signal?.aborted ? signal.reason : error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
   }
 }
 

@@ -1,26 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { AttachedGuest } from "../../lib/guest.ts";
-import type { NativeCpu, NativeGuest, NativeKernel, NativeSnapshot } from "../../lib/native.ts";
+import type { NativeCpu, NativeGuest, NativeSnapshot } from "../../lib/native.ts";
 import { columns } from "./columns.ts";
-
-const KERNEL: NativeKernel = {
-  ...{
-    format: "elf",
-    memoryBytes: 100663296n,
-    architecture: "x86_64",
-    release: "6.1.0",
-    banner: "Linux version 6.1.0",
-  },
-  ...{
-    pagingLevels: 4,
-    kaslrOffset: 0x1a000000n,
-    physBase: -0x1000000n,
-    buildId: null,
-    typesFrom: "guest",
-    symbolsFrom: "guest",
-  },
-  ...{ missing: [], steps: [] },
-} as const satisfies NativeKernel;
+import { KERNEL } from "./kernel.ts";
 
 const CPU: NativeCpu = {
   ...{ index: 0, userMode: false, rip: 0xffffffff81000000n },
@@ -42,7 +24,7 @@ function fakeGuest() {
       return { promise, cancel() {} };
     },
     cpus: () => ({ promise: Promise.resolve([CPU]), cancel() {} }),
-    watch: () => ({ poll: () => ({ promise: Promise.resolve(null), cancel() {} }) }),
+    watch: () => ({ moveTo: () => {}, poll: () => ({ promise: Promise.resolve(null), cancel() {} }) }),
     close: () => void events.push("close"),
   };
   const endWalks = () => {

@@ -1,0 +1,75 @@
+import { describe, expect, it } from "vitest";
+import { type Attachable, AttachedGuest } from "../../lib/guest.ts";
+import type { NativeGuest, NativeJob, NativeSnapshot } from "../../lib/native.ts";
+import { columns } from "./columns.ts";
+import { KERNEL } from "./kernel.ts";
+
+const rejected = (code: string) => Object.assign(new Error("changed"), { code, advice: "" });
+
+/** A guest of which the `n`th attach reads a release "n", and whose walks fail until the attach numbered `settles`. */
+function changingGuest(settles: number, code = "GUEST_CHANGED") {
+  let attaches = 0;
+  const closed: string[] = [];
+  const polled: string[] = [];
+  const native = (): NativeGuest => {
+    const release = String(attaches++);
+    const job = <T>(result: T): NativeJob<T> => ({
+      promise: Number(release) < settles ? Promise.reject(rejected(code)) : Promise.resolve(result),
+      cancel() {},
+    });
+    let watching = release;
+    const own: NativeGuest = {
+      profile: "{}",
+      kernel: { ...KERNEL, release },
+      walk: () => job<NativeSnapshot>(columns([{ pid: 1, comm: "init" }])),
+      cpus: () => job([]),
+      watch: () => ({
+        moveTo: (guest) => {
+          watching = guest.kernel.release;
+        },
+        poll: () => {
+          polled.push(watching);
+          return {
+            promise: Number(watching) < settles ? Promise.reject(rejected(code)) : Promise.resolve(null),
+            cancel() {},
+          };
+        },
+      }),
+      close: () => void closed.push(release),
+    };
+    return own;
+  };
+  const live: Attachable = { attach: async () => ({ native: native() }), close: () => void closed.push("source") };
+  return { guest: new AttachedGuest(native(), 5000, live), closed, polled };
+}
+
+describe("a guest that has changed", () => {
+  it("is attached to anew, and the walk made again", async () => {
+    const { guest, closed } = changingGuest(1);
+    const [first, second] = await Promise.all([guest.snapshot(), guest.snapshot()]);
+    expect([first.processes.length, second.processes.length]).toEqual([1, 1]);
+    expect(guest.kernel.release).toBe("1");
+    expect(closed).toEqual(["0"]);
+    await guest.close();
+    expect(closed).toEqual(["0", "1", "source"]);
+  });
+  it("again and again is an error at last", async () => {
+    const { guest } = changingGuest(Number.POSITIVE_INFINITY);
+    await expect(guest.snapshot()).rejects.toMatchObject({ code: "GUEST_CHANGED" });
+  });
+  it("is watched on", async () => {
+    const { guest, polled } = changingGuest(1);
+    const watch = guest.watch({ intervalMs: 1 });
+    const next = watch.next();
+    await expect.poll(() => polled).toContain("1");
+    expect(polled.slice(0, 2)).toEqual(["0", "1"]);
+    await guest.close();
+    // It may have missed polls to tell of.
+    await next.catch(() => {});
+  });
+  it("is not attached to anew for any other error", async () => {
+    const { guest, closed } = changingGuest(1, "SOURCE_GONE");
+    await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
+    expect(closed).toEqual([]);
+  });
+});

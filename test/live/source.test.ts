@@ -1,0 +1,138 @@
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, rmSync } from "node:fs";
+import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Guest, introspect, type Snapshot, type Target } from "../../lib/index.ts";
+import { type LiveGuest, type LiveOptions, startLive } from "../../vmcore-fixtures/live.ts";
+import { recipes } from "../../vmcore-fixtures/recipes.ts";
+import { compare } from "../kernels/compare.ts";
+
+const MEBIBYTES = 160;
+// As small as leaves the balloon something to take.
+const small = { ...recipes.find(({ name }) => name === "linux-6.1-small")!, memory: `${MEBIBYTES}M` };
+const balloon = ["-device", "virtio-balloon-pci,id=balloon"];
+
+/** KiB of the guest's RAM that exist on the host: what the mapping of its size has in memory. */
+function residentKib(pid: number): number {
+  const smaps = readFileSync(`/proc/${pid}/smaps`, "utf8");
+  const [, resident] = new RegExp(`^Size: +${MEBIBYTES * 1024} kB$[^]*?^Rss: +(\\d+) kB$`, "m").exec(smaps) ?? [];
+  return Number(resident);
+}
+
+async function within<T>(target: string | Target, body: (guest: Guest) => Promise<T>): Promise<T> {
+  const guest = await introspect(target);
+  try {
+    return await body(guest);
+  } finally {
+    await guest.close();
+  }
+}
+
+const snapshotOf = (target: string | Target): Promise<Snapshot> =>
+  within(target, (guest) => guest.snapshot({ details: true }));
+
+describe.each(["shared-file", "memfd", "private"] as const)(
+  "a running guest with %s RAM",
+  (ram: LiveOptions["ram"]) => {
+    let live: LiveGuest;
+    beforeAll(async () => {
+      live = await startLive(small, { ram, qemu: balloon, signal: new AbortController().signal });
+    });
+    afterAll(() => live?.close());
+
+    it.each(["qmp", "pid"] as const)("is read as it says of itself, by its %s", async (by) => {
+      const target = { qemu: by === "qmp" ? { qmp: live.qmp } : { pid: live.pid } };
+      const truth = await live.truth();
+      const snapshot = await snapshotOf(target);
+      expect(compare(truth, snapshot.toJSON())).toEqual([]);
+      expect(snapshot.quality).toMatchObject({ badPointers: 0, torn: 0, limited: 0 });
+    });
+
+    it("takes no more memory on the host by being attached to, scanned and walked, ballooned or not", async () => {
+      const grown = async () => {
+        const before = residentKib(live.pid);
+        for (let i = 0; i < 5; i++) await snapshotOf(`qemu:${live.qmp}`);
+        await snapshotOf(`qemu:pid:${live.pid}`);
+        return residentKib(live.pid) - before;
+      };
+      const resident = residentKib(live.pid);
+      await live.monitor.execute("balloon", { value: (MEBIBYTES - 32) << 20 });
+      await expect.poll(() => resident - residentKib(live.pid), { timeout: 30_000 }).toBeGreaterThan(24 << 10);
+      // The guest runs on and may take a page of its own; a scan that touched the hole would be 32 MiB.
+      expect(await grown()).toBeLessThan(1024);
+    });
+
+    it("gives its monitor back when it is closed", async () => {
+      await within({ qemu: { qmp: live.qmp } }, (guest) => guest.snapshot());
+      await within({ qemu: { qmp: live.qmp } }, (guest) => guest.snapshot());
+    });
+
+    it("is refused to a user who may not look into the process", async () => {
+      const [major] = process.versions.node.split(".");
+      expect(Number(major)).toBeGreaterThanOrEqual(20);
+      const script = `import("${import.meta.resolve("../../dist/index.js")}").then(({ introspect }) =>
+      introspect("qemu:pid:${live.pid}").then(() => "read", (error) => error.code)).then((text) => console.log(text));`;
+      const user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+      const { stdout } = await promisify(execFile)("setpriv", [...user, process.execPath, "-e", script]);
+      expect(stdout.trim()).toBe("SOURCE_PERMISSION");
+    });
+
+    it("ends in an error when its memory is cut off or its QEMU is killed, in a worker thread too", async () => {
+      const guest = await introspect({ qemu: { qmp: live.qmp } });
+      const worker = new Worker(new URL("./worker.mjs", import.meta.url), {
+        workerData: { library: import.meta.resolve("../../dist/index.js"), target: `qemu:pid:${live.pid}` },
+      });
+      await once(worker, "message");
+      if (live.memory) {
+        rmSync(live.memory);
+        await guest.snapshot();
+      }
+      live.qemu.kill("SIGKILL");
+      await once(live.qemu, "close");
+      await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
+      worker.postMessage("again");
+      expect(await once(worker, "message")).toEqual(["SOURCE_GONE"]);
+      await guest.close();
+      await expect(introspect({ qemu: { pid: live.pid } })).rejects.toMatchObject({ code: "SOURCE_NOT_FOUND" });
+      await expect(introspect({ qemu: { qmp: live.qmp } })).rejects.toMatchObject({ code: "SOURCE_NOT_FOUND" });
+    });
+  },
+);
+
+describe("a running guest that gets more memory", () => {
+  it("is read with it, and its old map is let go of", async () => {
+    const qemu = ["-m", `${MEBIBYTES}M,slots=2,maxmem=1G`];
+    const live = await startLive(small, {
+      ram: "memfd",
+      qemu,
+      commandLine: "memhp_default_state=online_movable",
+      signal: new AbortController().signal,
+    });
+    try {
+      await within({ qemu: { qmp: live.qmp } }, async (guest) => {
+        await guest.snapshot();
+        const before = guest.kernel.memoryBytes;
+        await live.monitor.execute("object-add", {
+          "qom-type": "memory-backend-memfd",
+          id: "more",
+          size: 128 << 20,
+          share: true,
+        });
+        await live.monitor.execute("device_add", { driver: "pc-dimm", id: "dimm", memdev: "more" });
+        const grown = async () => {
+          await guest.snapshot();
+          return guest.kernel.memoryBytes - before;
+        };
+        await expect.poll(grown, { timeout: 30_000, interval: 200 }).toBe(128n << 20n);
+        const { processes, quality } = await guest.snapshot();
+        expect(processes.length).toBeGreaterThan(50);
+        expect(quality).toMatchObject({ badPointers: 0, limited: 0 });
+      });
+      await expect(introspect({ qemu: { pid: live.pid } })).rejects.toMatchObject({ code: "RAM_UNKNOWN" });
+    } finally {
+      await live.close();
+    }
+  });
+});
