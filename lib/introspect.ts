@@ -45,8 +45,8 @@ const OPTIONS = [
  *
  * The guest needs no preparation and the caller no configuration. The search runs on a thread of its own.
  *
- * @param target - an object, or the same as a string: a path or `vmcore:PATH`
- * @returns the guest, which holds the image open until `close()`
+ * @param target - an object, or the same as a string: a path, `vmcore:PATH`, `qemu:PATH` or `qemu:pid:PID`
+ * @returns the guest, which holds the image or the running QEMU's memory and monitor open until `close()`
  * @throws XFilterError with a `code`: what went wrong with the image, its kernel or the addon
  * @throws TypeError or RangeError with the `code` ERR_INVALID_TARGET or ERR_INVALID_OPTION: bad arguments
  * @throws `signal.reason` when aborted
@@ -55,6 +55,7 @@ export async function introspect(target: string | Target, options: IntrospectOpt
   const source = parseTarget(target);
   const { signal, files, memoryMap, attachBudgetMs, walkBudgetMs, pauseBudgetMs } = checkOptions(options);
   const pausable = pauseBudgetMs === undefined ? undefined : requirePausable(source);
+  if (memoryMap && source.kind !== "vmcore") throw invalidOption("memoryMap is of images, not of guests that run");
   if (signal?.aborted) throw signal.reason;
   const addon = loadNative();
   const given: Omit<NativeAttachOptions, "path" | "process"> = {

@@ -27,7 +27,8 @@ interface Options extends KernelFiles {
   readonly memoryMap?: readonly MemoryMapEntry[];
 }
 
-const TARGET_HELP = "path of a memory image, or vmcore:PATH (./ in front of a path that looks like a URI)";
+const TARGET_HELP =
+  "path of a memory image, or vmcore:PATH; a running guest's qemu:PATH of its QMP socket, or qemu:pid:PID (./ in front of a path that looks like a URI)";
 
 /** A command that attaches to TARGET, does its work and lets go. */
 export function guestCommand(

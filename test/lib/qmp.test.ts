@@ -131,6 +131,12 @@ describe("a QMP connection", () => {
     setTimeout(() => abort.abort(reason), 50);
     await expect(waiting).rejects.toBe(reason);
   });
+  it("has no memory map", async () => {
+    const memoryMap = [{ start: 0, size: 4096, offset: 0 }];
+    await expect(introspect({ qemu: { qmp: path } }, { memoryMap })).rejects.toMatchObject({
+      code: "ERR_INVALID_OPTION",
+    });
+  });
   it("to what is no socket, or nobody's, is refused", async () => {
     await expect(connectQmp(path)).rejects.toMatchObject({ code: "SOURCE_NOT_FOUND" });
     writeFileSync(path, "");
