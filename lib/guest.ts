@@ -84,6 +84,8 @@ export class AttachedGuest implements Guest {
   readonly #budgetMs: number;
   readonly #live: Attachable | undefined;
   #pauses: Pauses | undefined;
+  /** Whether it was noticed that the guest is not the one that was attached to. */
+  #changed = false;
   #reattaching: Promise<void> | undefined;
   readonly #running = new Set<Promise<unknown>>();
   readonly #closed = new AbortController();
@@ -121,12 +123,18 @@ export class AttachedGuest implements Guest {
     this.#checkOpen();
     const watch = this.#native.watch();
     let watched = this.#native;
-    const poll = () =>
-      this.#walk(signal, (options) => {
-        if (watched !== this.#native) watch.moveTo(this.#native);
+    const poll = async () => {
+      let reattached = false;
+      const walked = await this.#walk(signal, (options) => {
+        if (watched !== this.#native) {
+          watch.moveTo(this.#native);
+          reattached = true;
+        }
         watched = this.#native;
         return watch.poll(options);
       });
+      return { ...walked, reattached };
+    };
     const endings = signal ? [signal, this.#closed.signal] : [this.#closed.signal];
     return differences(poll, (milliseconds) => sleep(milliseconds, endings), intervalMs);
   }
@@ -142,6 +150,8 @@ export class AttachedGuest implements Guest {
     start: (options: NativeWalkOptions) => NativeJob<T>,
   ): Promise<{ result: T; pauseMs: number }> {
     for (let reattaches = 0; ; reattaches++) {
+      // An attach that failed, on a guest that was booting, is made up for.
+      if (this.#changed && this.#live) await this.#reattach(this.#live);
       const native = this.#native;
       try {
         return await this.#walkOnce(signal, start);
@@ -149,7 +159,7 @@ export class AttachedGuest implements Guest {
         const changed = error instanceof XFilterError && error.code === "GUEST_CHANGED";
         if (!changed || !this.#live || reattaches === MAX_REATTACHES) throw error;
         this.#checkOpen();
-        if (native === this.#native) await this.#reattach(this.#live);
+        this.#changed ||= native === this.#native;
       }
     }
   }
@@ -173,11 +183,13 @@ export class AttachedGuest implements Guest {
     const attach = async () => {
       // Its guard has the monitor.
       await this.#pauses?.close();
+      this.#pauses = undefined;
       const { native, pauses } = await live.attach();
       this.#native.close();
       this.#native = native;
       this.#pauses = pauses;
       this.#kernel = toKernel(native.kernel);
+      this.#changed = false;
     };
     this.#reattaching ??= this.#track(attach()).finally(() => {
       this.#reattaching = undefined;

@@ -26,6 +26,11 @@ export interface Changes<T> {
 export interface Difference {
   /** Whether it is the first, from nothing: all that there is came. */
   readonly initial: boolean;
+  /**
+   * Whether the guest had to be attached to again since the poll before: it was reset, jumped into another kernel, or got
+   * other RAM. What changed is told all the same; after a reset, all that there was is gone.
+   */
+  readonly reattached: boolean;
   /** Milliseconds since 1970 at the end of the poll. */
   readonly time: number;
   /** Processes that started and ended, and those that changed their credentials, name, network namespace or cgroup. */
@@ -34,7 +39,7 @@ export interface Difference {
   readonly sockets: Changes<Socket>;
   /** Polls that were left out before this one, because the one before took longer than the interval. */
   readonly missedPolls: number;
-  /** How good the reading of the poll was; null where nothing changed, and there is only `missedPolls` to tell of. */
+  /** How good the reading of the poll was; null where nothing changed, and there is only `missedPolls` or `reattached` to tell of. */
   readonly quality: Quality | null;
 }
 
@@ -54,25 +59,34 @@ export function checkWatchOptions(options: WatchOptions) {
   return { intervalMs, signal };
 }
 
+/** @internal */
+export interface Poll {
+  /** null: nothing changed. */
+  readonly result: NativeDifference | null;
+  readonly pauseMs: number;
+  readonly reattached: boolean;
+}
+
 /**
  * @internal Polls at every interval and yields what changed. A poll that is due while another one runs, or while the
  * consumer is busy, is not made: the next one covers its time.
  *
- * @param poll - null: nothing changed
  * @param sleep - rejects when the watch is to end
  */
 export async function* differences(
-  poll: () => Promise<{ result: NativeDifference | null; pauseMs: number }>,
+  poll: () => Promise<Poll>,
   sleep: (milliseconds: number) => Promise<void>,
   intervalMs: number,
 ): AsyncGenerator<Difference, void, undefined> {
   let initial = true;
   let missedPolls = 0;
   for (let due = performance.now(); ; ) {
-    const { result: native, pauseMs } = await poll();
+    const { result: native, pauseMs, reattached } = await poll();
     const missedBefore = missedPolls;
     missedPolls = Math.max(0, Math.ceil((performance.now() - due) / intervalMs) - 1);
-    if (native || missedBefore > 0) yield { ...toDifference(native, pauseMs), initial, missedPolls: missedBefore };
+    if (native || reattached || missedBefore > 0) {
+      yield { initial, reattached, missedPolls: missedBefore, ...toDifference(native, pauseMs) };
+    }
     initial = false;
     // The first time that is due and has not passed: the consumer may have been busy, too.
     due += intervalMs * Math.max(1, Math.ceil((performance.now() - due) / intervalMs));
@@ -80,7 +94,10 @@ export async function* differences(
   }
 }
 
-function toDifference(native: NativeDifference | null, pauseMs: number): Omit<Difference, "initial" | "missedPolls"> {
+function toDifference(
+  native: NativeDifference | null,
+  pauseMs: number,
+): Pick<Difference, "time" | "processes" | "sockets" | "quality"> {
   const before = native && new WalkedSnapshot(native.before);
   const after = native && new WalkedSnapshot(native.after, pauseMs);
   return {

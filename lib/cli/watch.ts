@@ -42,9 +42,10 @@ async function watch({ guest, output, signal, json, warn }: Invocation, interval
 }
 
 /** What went comes before what came: a port that is used again is closed first. */
-export function eventsOf({ time, processes, sockets, missedPolls }: Difference): Event[] {
+export function eventsOf({ time, processes, sockets, missedPolls, reattached }: Difference): Event[] {
   const at = new Date(time).toISOString();
   const events: Event[] = missedPolls > 0 ? [{ time: at, event: "polls-missed", count: missedPolls }] : [];
+  if (reattached) events.push({ time: at, event: "guest-reattached" });
   const add = <T extends Process | Socket>(
     key: "process" | "socket",
     names: Record<keyof Changes<T>, string>,
@@ -64,17 +65,24 @@ export function eventsOf({ time, processes, sockets, missedPolls }: Difference):
   return events;
 }
 
-const SIGNS: Record<string, string> = { started: "+", opened: "+", ended: "-", closed: "-", changed: "~", missed: "!" };
+const SIGNS: Record<string, string> = {
+  started: "+",
+  opened: "+",
+  ended: "-",
+  closed: "-",
+  changed: "~",
+  missed: "!",
+  reattached: "!",
+};
+
+const REATTACHED = "the guest was reset or got other RAM, and was attached to again";
 
 /** "12:03:04.512 + tcp ESTABLISHED 192.0.2.7:40000 198.51.100.2:22 uid 1003 539/nc/3" */
 export function formatEvent({ time, event, process, socket, before, count }: Event): string {
   const [, kind] = event.split("-");
   const was = (before && describe(before)) ?? "";
-  const is = process
-    ? describe(process)
-    : socket
-      ? describe(socket)
-      : `${count} polls were left out: one took too long`;
+  const happened = kind === "missed" ? `${count} polls were left out: one took too long` : REATTACHED;
+  const is = process ? describe(process) : socket ? describe(socket) : happened;
   // What did not change is said once.
   const text = was !== "" && was !== is ? `${is} (was ${was})` : is;
   return `${time.slice(11, 23)} ${SIGNS[kind!]} ${text}`;

@@ -8,7 +8,7 @@ const NONE = { came: [], gone: [], changed: [] };
 
 function difference(what: Partial<Difference>): Difference {
   return {
-    ...{ initial: false, time: Date.UTC(2026, 0, 2, 12, 3, 4, 512), missedPolls: 0, quality: null },
+    ...{ initial: false, time: Date.UTC(2026, 0, 2, 12, 3, 4, 512), missedPolls: 0, reattached: false, quality: null },
     ...{ processes: NONE, sockets: NONE },
     ...what,
   };
@@ -52,6 +52,11 @@ describe("xfilter watch", () => {
   });
   it("says how many polls were left out", () => {
     expect(shown({ missedPolls: 2 })).toEqual(["12:03:04.512 ! 2 polls were left out: one took too long"]);
+  });
+  it("says that the guest is another", () => {
+    expect(shown({ reattached: true })).toEqual([
+      "12:03:04.512 ! the guest was reset or got other RAM, and was attached to again",
+    ]);
   });
   it("escapes what the guest wrote", () => {
     expect(shown({ processes: { ...NONE, came: [nc(0, "\x1b[2J")] } })[0]).toContain(" \\x1b[2J ");

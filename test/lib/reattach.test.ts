@@ -39,8 +39,16 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
     };
     return own;
   };
-  const live: Attachable = { attach: async () => ({ native: native() }), close: () => void closed.push("source") };
-  return { guest: new AttachedGuest(native(), 5000, live), closed, polled };
+  const booting: Error[] = [];
+  const live: Attachable = {
+    attach: async () => {
+      const error = booting.pop();
+      if (error) throw error;
+      return { native: native() };
+    },
+    close: () => void closed.push("source"),
+  };
+  return { guest: new AttachedGuest(native(), 5000, live), closed, polled, booting };
 }
 
 describe("a guest that has changed", () => {
@@ -57,15 +65,18 @@ describe("a guest that has changed", () => {
     const { guest } = changingGuest(Number.POSITIVE_INFINITY);
     await expect(guest.snapshot()).rejects.toMatchObject({ code: "GUEST_CHANGED" });
   });
-  it("is watched on", async () => {
+  it("is watched on, which is told of", async () => {
     const { guest, polled } = changingGuest(1);
-    const watch = guest.watch({ intervalMs: 1 });
-    const next = watch.next();
-    await expect.poll(() => polled).toContain("1");
-    expect(polled.slice(0, 2)).toEqual(["0", "1"]);
-    await guest.close();
-    // It may have missed polls to tell of.
-    await next.catch(() => {});
+    const { value } = await guest.watch({ intervalMs: 1 }).next();
+    expect(polled).toEqual(["0", "1"]);
+    expect([value!.reattached, value!.quality]).toEqual([true, null]);
+  });
+  it("and has no kernel yet, because it boots, is attached to by the next walk that finds one", async () => {
+    const { guest, booting } = changingGuest(1);
+    booting.push(rejected("KERNEL_NOT_FOUND"));
+    await expect(guest.snapshot()).rejects.toMatchObject({ code: "KERNEL_NOT_FOUND" });
+    expect((await guest.snapshot()).processes).toHaveLength(1);
+    expect(guest.kernel.release).toBe("1");
   });
   it("is not attached to anew for any other error", async () => {
     const { guest, closed } = changingGuest(1, "SOURCE_GONE");

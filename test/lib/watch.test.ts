@@ -33,7 +33,7 @@ function watch(polls: (NativeDifference | null)[], intervalMs = 1000, poll = () 
     async () => {
       poll();
       if (polls.length === 0) throw ended;
-      return { result: polls.shift()!, pauseMs: 0 };
+      return { result: polls.shift()!, pauseMs: 0, reattached: false };
     },
     async (milliseconds) => void waits.push(milliseconds),
     intervalMs,
