@@ -23,7 +23,7 @@ export interface Guest extends ClosesItself {
   /**
    * Walks over the guest's processes and their sockets, on a thread of its own. Snapshots may be taken at once.
    *
-   * @throws XFilterError: WALK_BUDGET, OUT_OF_MEMORY, SOURCE_TRUNCATED, SOURCE_IO, or CLOSED after `close()`
+   * @throws XFilterError: WALK_BUDGET, GUEST_CHANGED, OUT_OF_MEMORY, SOURCE_TRUNCATED, SOURCE_IO, or CLOSED after `close()`
    * @throws `signal.reason` when aborted
    */
   snapshot(options?: SnapshotOptions): Promise<Snapshot>;

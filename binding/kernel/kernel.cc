@@ -234,6 +234,8 @@ Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& opt
   if (given.types() || given.symbols()) {
     latest->steps.insert(latest->steps.begin(), {"given", "by content", given.describe(), given.elapsedNs()});
   }
+  KernelMemory reader(latest->space);
+  latest->boot = readBoot(reader, *latest);
   return std::move(*latest);
 }
 

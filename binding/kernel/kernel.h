@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernel/boot.h"
 #include "kernel/given.h"
 #include "kernel/layout.h"
 #include "kernel/profile.h"
@@ -49,6 +50,8 @@ struct Kernel {
   Symbols symbols;
   /// Where the guest's RAM ends, as its kernel has it.
   std::optional<uint64_t> ramEnd{};
+  /// Which boot of the guest it is; empty if it had no process yet.
+  std::optional<Boot> boot{};
 };
 
 /// Where the guest's RAM ends now: it grows when memory is plugged in. Empty if the kernel does not tell.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -11,11 +12,22 @@
 
 namespace xfilter {
 
+/// Reads before it are done before those after it. What a guest that runs is held to rests on their order.
+inline void orderReads() { std::atomic_thread_fence(std::memory_order_acquire); }
+
 /// Reads the guest's memory by kernel virtual address, through a cache of translations that lives as long as
 /// this object: one attach, or one walk. Not for several threads at once.
 class KernelMemory {
  public:
   explicit KernelMemory(const AddressSpace& space) : space_(space), copies_(space.memory().copies()) {}
+
+  /// Reads from `space` from here on and forgets all translations.
+  void reset(const AddressSpace& space) {
+    space_ = space;
+    copies_ = space.memory().copies();
+    large_.fill({});
+    small_.fill({});
+  }
 
   /// The bytes from `address` on that are contiguous in host memory, at least to the end of the guest's page;
   /// empty where nothing is mapped. They may change under the reader: copy once.

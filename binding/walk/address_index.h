@@ -26,6 +26,8 @@ class AddressIndex {
     return {&slot.value, true};
   }
 
+  bool contains(VirtualAddress address) { return slotOf(address).used; }
+
  private:
   static constexpr int kInitialBits = 10;
   struct Slot {

@@ -20,10 +20,14 @@ uint32_t Cgroups::of(GuestObject& task) {
     return kNoId;
   }
   const auto [index, isNew] = known_.insert(group, static_cast<uint32_t>(paths_.size()));
-  if (isNew) {
+  if (current_.insert(group, 0).second) {
     const auto node = walk_.memory.readPointer(group + member->kn.offset);
     if (!node) ++walk_.quality.badPointers;
-    paths_.push_back(node ? pathOf(*node) : "");
+    std::string path = node ? pathOf(*node) : "";
+    if (isNew || path != paths_[*index]) {
+      *index = static_cast<uint32_t>(paths_.size());
+      paths_.push_back(std::move(path));
+    }
   }
   return paths_[*index].empty() ? kNoId : *index;
 }

@@ -9,6 +9,37 @@
 
 namespace xfilter {
 
+enum class ChainEnd : uint8_t { kReached, kTorn, kUnmapped };
+
+/// Follows a chain once, as far as its links hold.
+template <class Visit>
+ChainEnd followChain(WalkContext& walk, VirtualAddress head, VirtualAddress first, uint64_t bucket,
+                     Visit visit) {
+  // Added to a listener's bucket (include/net/inet_hashtables.h).
+  constexpr uint64_t kListeningNullsBase = 1U << 29;
+  const auto& member = *walk.layout().tables;
+  VirtualAddress link = head;
+  VirtualAddress node = first;
+  while (node && (node.value & 1) == 0) {
+    if (!walk.budget.spend()) return ChainEnd::kReached;
+    GuestObject links(walk.memory, node);
+    // In this order: a node that was still in its place afterwards was so when it told its successor.
+    const VirtualAddress next = links.pointer(member.next);
+    orderReads();
+    const VirtualAddress back = links.pointer(member.pprev);
+    if (!links.ok() || back != link) {
+      walk.memory.refresh(node + member.next.offset, sizeof(uint64_t));
+      walk.memory.refresh(link, sizeof(uint64_t));
+      return links.ok() ? ChainEnd::kTorn : ChainEnd::kUnmapped;
+    }
+    visit(node);
+    link = node + member.next.offset;
+    node = next;
+  }
+  const uint64_t end = node.value >> 1;
+  return node && end != bucket && end != bucket + kListeningNullsBase ? ChainEnd::kTorn : ChainEnd::kReached;
+}
+
 /// Visits each node of a hash chain whose head lies at `head` and leads to `first`. The kernel has two kinds,
 /// with their links in the same places:
 ///
@@ -18,30 +49,21 @@ namespace xfilter {
 ///                chain, because a node moved, ends with another number
 ///
 /// Each node's `pprev` must lead back to the link that led to it, which also keeps the walk from going in
-/// circles.
+/// circles. In a guest that runs a chain where that fails is followed again from its head: its nodes may come
+/// several times.
 template <class Visit>
 void forEachChainNode(WalkContext& walk, VirtualAddress head, VirtualAddress first, uint64_t bucket,
                       Visit visit) {
-  constexpr uint64_t kListeningNullsBase =
-      1U << 29;  // added to a listener's bucket (include/net/inet_hashtables.h)
-  const auto& member = *walk.layout().tables;
-  VirtualAddress link = head;
-  VirtualAddress node = first;
-  while (node && (node.value & 1) == 0) {
-    if (!walk.budget.spend()) return;
-    GuestObject links(walk.memory, node);
-    const VirtualAddress next = links.pointer(member.next);
-    const VirtualAddress back = links.pointer(member.pprev);
-    if (!links.ok() || back != link) {
-      ++(links.ok() ? walk.quality.torn : walk.quality.badPointers);
-      return;
-    }
-    visit(node);
-    link = node + member.next.offset;
-    node = next;
+  constexpr int kMaxTries = 16;
+  ChainEnd end = followChain(walk, head, first, bucket, visit);
+  for (int tries = 1; walk.live() && end != ChainEnd::kReached && tries < kMaxTries; ++tries) {
+    ++walk.quality.retries;
+    walk.memory.refresh(head, sizeof(uint64_t));
+    const auto again = walk.memory.readPointer(head);
+    end = again ? followChain(walk, head, *again, bucket, visit) : ChainEnd::kUnmapped;
   }
-  const uint64_t end = node.value >> 1;
-  if (node && end != bucket && end != bucket + kListeningNullsBase) ++walk.quality.torn;
+  if (end == ChainEnd::kTorn) ++walk.quality.torn;
+  if (end == ChainEnd::kUnmapped) ++walk.quality.badPointers;
 }
 
 /// How many heads, and how many chains, are taken at once: it is the guest who says how many there are.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -19,8 +20,26 @@ struct WalkContext {
   Budget budget;
   Quality quality{};
   AddressIndex namespaceNumbers{};
+  /// What `memory` reads from where that is not the source itself: see PhysicalMemory::epoch.
+  std::unique_ptr<PhysicalMemory> epoch{};
+  /// The first epoch that was not what it should have been.
+  Result<void> intact{};
 
   const Layout& layout() const { return kernel.layout; }
+
+  /// Whether the guest runs on: docs/consistency.md says what is done about it.
+  bool live() const { return kernel.space.memory().live(); }
+
+  /// All that is read from here on is newer than all that was read before.
+  void renew() {
+    orderReads();
+    if (epoch && intact) intact = epoch->intact();
+    epoch.reset();
+    epoch = kernel.space.memory().epoch();
+    memory.reset(epoch ? kernel.space.over(*epoch) : kernel.space);
+    namespaceNumbers = {};
+    lastNamespace = {};
+  }
 
   /// The bytes from `address` to the first NUL, at most `maximum`; empty where they are not in memory.
   std::optional<std::string> readString(VirtualAddress address, size_t maximum) {
@@ -69,35 +88,5 @@ struct WalkContext {
     uint32_t number = 0;
   } lastNamespace{};
 };
-
-/// Visits each node of a circular doubly linked list (struct list_head) but its head. Each link must be
-/// confirmed by the node that it leads to; where one is not, the rest is walked from the other end, and it
-/// counts as torn.
-///
-/// That is also what keeps the walk from going in circles: a node has one predecessor.
-template <class Visit>
-void forEachListNode(WalkContext& walk, VirtualAddress head, Visit visit) {
-  const auto& member = walk.layout().list_head;
-  const auto follow = [&](const Field& forward, const Field& backward, VirtualAddress stop) {
-    auto node = walk.memory.readPointer(head + forward.offset);
-    if (!node) ++walk.quality.badPointers;
-    VirtualAddress previous = head;
-    while (node && *node != head && *node != stop && walk.budget.spend()) {
-      GuestObject links(walk.memory, *node);
-      const VirtualAddress next = links.pointer(forward);
-      const VirtualAddress back = links.pointer(backward);
-      if (!links.ok() || back != previous) {
-        ++(links.ok() ? walk.quality.torn : walk.quality.badPointers);
-        return previous;
-      }
-      visit(*node);
-      previous = *node;
-      node = next;
-    }
-    return VirtualAddress{0};
-  };
-  const VirtualAddress broken = follow(member.next, member.prev, head);
-  if (broken) follow(member.prev, member.next, broken);
-}
 
 }  // namespace xfilter

@@ -12,11 +12,15 @@ namespace {
 constexpr uint32_t kBitsPerWord = 64;
 constexpr uint64_t kPointer = sizeof(uint64_t);
 
-/// A table on the way from its files_struct to its slots.
-struct Draft {
-  VirtualAddress files{}, fdtable{}, slots{}, bits{};
-  uint64_t size = 0;  // max_fds
-};
+bool readFdtable(WalkContext& walk, FdTableHeader& header) {
+  const auto& member = walk.layout().fdtable;
+  GuestObject table(walk.memory, header.fdtable);
+  header.size = table.integer32(member.max_fds);
+  header.slots = table.pointer(member.fd);
+  header.bits = table.pointer(member.open_fds);
+  if (!table.ok()) header.size = 0;
+  return table.ok();
+}
 
 class FdTableReader {
  public:
@@ -30,15 +34,16 @@ class FdTableReader {
     forEachAhead(
         walk_.memory, order,
         [this](uint32_t table) {
-          walk_.memory.prefetch(drafts_[table].bits);
-          walk_.memory.prefetch(drafts_[table].slots);
+          walk_.memory.prefetch(headers_[table].bits);
+          walk_.memory.prefetch(headers_[table].slots);
         },
         [this](uint32_t table) {
           const size_t first = found_.descriptors.size();
-          if (!readDescriptors(drafts_[table])) found_.descriptors.resize(first);
+          if (!readDescriptors(headers_[table])) found_.descriptors.resize(first);
           found_.tables[table].firstDescriptor = first;
           found_.tables[table].lastDescriptor = found_.descriptors.size();
         });
+    found_.headers = std::move(headers_);
     return std::move(found_);
   }
 
@@ -48,12 +53,12 @@ class FdTableReader {
     std::vector<uint32_t> tableOf;
     tableOf.reserve(holders.size());
     for (const TableHolder& holder : holders) {
-      const auto [table, isNew] = known.insert(holder.files, static_cast<uint32_t>(drafts_.size()));
-      if (isNew) drafts_.push_back({.files = holder.files});
+      const auto [table, isNew] = known.insert(holder.files, static_cast<uint32_t>(headers_.size()));
+      if (isNew) headers_.push_back({.files = holder.files});
       tableOf.push_back(*table);
     }
     // Each table's holders become a run: counted, then put where the counts say.
-    found_.tables.resize(drafts_.size());
+    found_.tables.resize(headers_.size());
     for (const uint32_t table : tableOf) ++found_.tables[table].lastHolder;
     size_t end = 0;
     for (FdTables::Table& table : found_.tables) {
@@ -63,63 +68,53 @@ class FdTableReader {
     }
     found_.holders.resize(holders.size());
     for (size_t i = 0; i < holders.size(); ++i) {
-      found_.holders[found_.tables[tableOf[i]].lastHolder++] = holders[i].process;
+      found_.holders[found_.tables[tableOf[i]].lastHolder++] = holders[i];
     }
   }
 
-  // files_struct → fdtable: `fd` points to max_fds file pointers, `open_fds` to as many bits.
   void readHeaders() {
     KernelMemory& memory = walk_.memory;
     const uint32_t fdt = layout_.files_struct.fdt.offset;
     forEachAhead(
-        memory, drafts_, [&](const Draft& draft) { memory.prefetch(draft.files + fdt); },
-        [&](Draft& draft) {
-          draft.fdtable = memory.readPointer(draft.files + fdt).value_or(VirtualAddress{});
+        memory, headers_, [&](const FdTableHeader& header) { memory.prefetch(header.files + fdt); },
+        [&](FdTableHeader& header) {
+          header.fdtable = memory.readPointer(header.files + fdt).value_or(VirtualAddress{});
         });
     forEachAhead(
-        memory, drafts_, [&](const Draft& draft) { memory.prefetch(draft.fdtable); },
-        [&](Draft& draft) {
-          GuestObject table(memory, draft.fdtable);
-          draft.size = table.integer32(layout_.fdtable.max_fds);
-          draft.slots = table.pointer(layout_.fdtable.fd);
-          draft.bits = table.pointer(layout_.fdtable.open_fds);
-          if (table.ok()) {
-            ++walk_.quality.fdTables;
-          } else {
-            ++walk_.quality.badPointers;
-            draft.size = 0;
-          }
+        memory, headers_, [&](const FdTableHeader& header) { memory.prefetch(header.fdtable); },
+        [&](FdTableHeader& header) {
+          ++(readFdtable(walk_, header) ? walk_.quality.fdTables : walk_.quality.badPointers);
         });
   }
 
   // So that a table that claims more than it can have costs itself, not those that are read after it.
   std::vector<uint32_t> smallestFirst() const {
-    std::vector<uint32_t> order(drafts_.size());
+    std::vector<uint32_t> order(headers_.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
-                     [this](uint32_t a, uint32_t b) { return drafts_[a].size < drafts_[b].size; });
+                     [this](uint32_t a, uint32_t b) { return headers_[a].size < headers_[b].size; });
     return order;
   }
 
   // False, and counted, if the table is not what it claims to be.
-  bool readDescriptors(const Draft& draft) {
+  bool readDescriptors(const FdTableHeader& header) {
     // Each descriptor has a pointer in the guest's memory: there cannot be more of them than that has room
     // for.
-    if (draft.size > left_) {
+    if (header.size > left_) {
       ++walk_.quality.limited;
       return false;
     }
-    left_ -= draft.size;
-    for (uint64_t first = 0; first < draft.size; first += kBitsPerWord) {
+    left_ -= header.size;
+    for (uint64_t first = 0; first < header.size; first += kBitsPerWord) {
       if (!walk_.budget.spend()) return false;
-      const auto word = walk_.memory.read<uint64_t>(draft.bits + first / 8);
+      const auto word = walk_.memory.read<uint64_t>(header.bits + first / 8);
       if (!word) {
         ++walk_.quality.badPointers;
         return false;
       }
-      const uint64_t left = draft.size - first;
+      const uint64_t left = header.size - first;
       const uint64_t open = left < kBitsPerWord ? *word & ((uint64_t{1} << left) - 1) : *word;
-      if (open != 0) readWord(draft.slots + first * kPointer, static_cast<uint32_t>(first), open);
+      if (open != 0) readWord(header.slots + first * kPointer, static_cast<uint32_t>(first), open);
     }
     return true;
   }
@@ -142,12 +137,18 @@ class FdTableReader {
   WalkContext& walk_;
   const Layout& layout_;
   uint64_t left_;  // descriptors
-  std::vector<Draft> drafts_;
+  std::vector<FdTableHeader> headers_;
   AddressIndex knownFiles_;
   FdTables found_;
 };
 
 }  // namespace
+
+bool readFdTableHeader(WalkContext& walk, FdTableHeader& header) {
+  const auto fdtable = walk.memory.readPointer(header.files + walk.layout().files_struct.fdt.offset);
+  header.fdtable = fdtable.value_or(VirtualAddress{});
+  return readFdtable(walk, header);
+}
 
 FdTables readFdTables(WalkContext& walk, std::span<const TableHolder> holders) {
   return FdTableReader(walk).take(holders);

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "walk/owners.h"
 #include "walk/socket.h"
 #include "walk/tasks.h"
 
@@ -19,9 +20,41 @@ struct HeldSockets {
   std::vector<VirtualAddress> rings;
 };
 
-/// Walks each fd table once, follows its open files to sockets, and says who holds which. Level by level: all
-/// tables, then all files, then all sockets, so that the memory for the next ones is asked for while one is
-/// read.
+/// A file that is a socket, on the way to its sock; `file` is its index in FdTables::files.
+struct SocketFile {
+  uint32_t file = 0;
+  VirtualAddress address{}, socket{}, sock{};
+  uint64_t inode = 0;  // in a guest that runs: read before `sock` was
+};
+
+/// Follows open files to sockets and these to socks. Level by level: all files, then all sockets, so that the
+/// memory for the next ones is asked for while one is read.
+class FileWalk {
+ public:
+  explicit FileWalk(WalkContext& walk);
+
+  /// Finds the sockets among the files, and their struct sockets.
+  void find(const std::vector<VirtualAddress>& files);
+  /// Reads the rows that the socks of `socketFiles` make.
+  void readSocks();
+
+  std::vector<SocketFile> socketFiles;
+  /// Files that may be sockets, but could not be followed.
+  std::vector<uint32_t> failed;
+  std::vector<Rows> rows, otherRows;  // of each file
+  /// Without owners.
+  HeldSockets held;
+
+ private:
+  void readSockets();
+  void addSock(VirtualAddress sock, bool isSubflow);
+
+  WalkContext& walk_;
+  const Layout& layout_;
+  size_t maxSockets_;
+};
+
+/// Walks each fd table once, follows its open files to sockets, and says who holds which.
 HeldSockets walkFiles(WalkContext& walk, const std::vector<TableHolder>& tables);
 
 }  // namespace xfilter

@@ -1,5 +1,7 @@
 #include "walk/net_namespaces.h"
 
+#include "walk/lists.h"
+
 namespace xfilter {
 
 std::vector<VirtualAddress> listNetNamespaces(WalkContext& walk) {

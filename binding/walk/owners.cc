@@ -59,7 +59,7 @@ std::vector<Owner> ownersOf(WalkContext& walk, const FdTables& tables, const std
       }
       for (uint32_t row = of.first; row < of.first + of.count; ++row) {
         for (size_t holder = table->firstHolder; holder < table->lastHolder; ++holder) {
-          owners.push_back({row, tables.holders[holder], descriptor.fd});
+          owners.push_back({row, tables.holders[holder].process, descriptor.fd});
         }
       }
     }

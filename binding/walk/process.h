@@ -33,6 +33,21 @@ struct Process {
   uint8_t commSize = 0;
   // TASK_COMM_LEN is 16. Room for kernels that lengthen it.
   std::array<char, 64> comm{};
+
+  /// All that does not change by itself while the process waits or runs.
+  bool sameColumns(const Process& other) const {
+    Process now = other;
+    now.threads = threads;
+    now.cpu = cpu;
+    now.state = state;
+    return *this == now;
+  }
+  bool sameIds(const Process& other) const {
+    return uid == other.uid && gid == other.gid && suid == other.suid && sgid == other.sgid &&
+           euid == other.euid && egid == other.egid && fsuid == other.fsuid && fsgid == other.fsgid;
+  }
+
+  friend bool operator==(const Process&, const Process&) = default;
 };
 
 /// A process that one of the kernel's lists has and the other has not: somebody hides it, or the memory is
@@ -48,6 +63,8 @@ struct ProcessDetails {
   std::optional<std::string> exe;   // path; "… (deleted)" like /proc/PID/exe
   std::optional<std::string> args;  // each followed by NUL
   bool argsAbsent = false;          // there are some, but their pages are not in memory
+
+  friend bool operator==(const ProcessDetails&, const ProcessDetails&) = default;
 };
 
 }  // namespace xfilter

@@ -1,6 +1,7 @@
 #include "walk/program.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace xfilter {
 namespace {
@@ -79,9 +80,7 @@ std::optional<std::string> readArgs(WalkContext& walk, VirtualAddress pgd, Virtu
   return args;
 }
 
-}  // namespace
-
-ProcessDetails readDetails(WalkContext& walk, VirtualAddress task) {
+ProcessDetails detailsOf(WalkContext& walk, VirtualAddress task) {
   ProcessDetails details;
   const auto& member = walk.layout().program;
   if (!member) return details;
@@ -111,6 +110,43 @@ ProcessDetails readDetails(WalkContext& walk, VirtualAddress task) {
   } else {
     details.args = "";
   }
+  return details;
+}
+
+bool isSameProcess(WalkContext& walk, const Process& process) {
+  const auto& member = walk.layout().task_struct;
+  GuestObject task(walk.memory, process.task);
+  const bool same = task.integer32(member.tgid) == process.pid &&
+                    (!member.startTime || task.integer(*member.startTime) == process.startTime);
+  return task.ok() && same;
+}
+
+}  // namespace
+
+std::vector<ProcessDetails> readDetails(WalkContext& walk, const std::vector<Process>& processes) {
+  constexpr int kRounds = 4;
+  const Quality before = walk.quality;
+  std::vector<ProcessDetails> details;
+  details.reserve(processes.size());
+  for (const Process& process : processes) details.push_back(detailsOf(walk, process.task));
+  if (!walk.live()) return details;
+
+  std::vector<size_t> open(processes.size());
+  std::iota(open.begin(), open.end(), size_t{0});
+  for (int round = 0; round < kRounds && !open.empty(); ++round) {
+    walk.quality.forgive(before);
+    walk.renew();
+    std::erase_if(open, [&](size_t i) {
+      ProcessDetails now = detailsOf(walk, processes[i].task);
+      orderReads();
+      const bool same = now == details[i] && isSameProcess(walk, processes[i]);
+      details[i] = std::move(now);
+      return same;
+    });
+    walk.quality.retries += static_cast<uint32_t>(open.size());
+  }
+  walk.quality.abandoned += static_cast<uint32_t>(open.size());
+  for (const size_t i : open) details[i] = {};
   return details;
 }
 

@@ -19,6 +19,13 @@ struct Quality {
   uint32_t abandoned = 0;    // objects left out for it
   uint32_t badPointers = 0;  // objects left out because their memory is not there
   uint32_t limited = 0;      // values beyond a bound of ours: what lies behind was left out
+
+  /// Takes back what went wrong since `before`: of a guest that runs, because it will be read again.
+  void forgive(const Quality& before) {
+    torn = before.torn;
+    abandoned = before.abandoned;
+    badPointers = before.badPointers;
+  }
 };
 
 }  // namespace xfilter

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 
 #include "memory/address.h"
@@ -42,6 +43,8 @@ struct Socket {
   bool mptcp = false;
   bool localIsIpv4 = false;
   bool remoteIsIpv4 = false;
+
+  friend bool operator==(const Socket&, const Socket&) = default;
 };
 
 /// A socket that sends past every flow: a filter must know that it cannot see it. lib/other-socket.ts has the
@@ -53,6 +56,8 @@ struct OtherSocket {
   uint64_t inode = 0;
   uint32_t netns = 0;
   OtherKind kind = OtherKind::kPacket;
+
+  friend bool operator==(const OtherSocket&, const OtherSocket&) = default;
 };
 
 /// Process `process` (its row) holds socket `socket` (its row) open as descriptor `fd`.
@@ -61,7 +66,7 @@ struct Owner {
   uint32_t process = 0;
   uint32_t fd = 0;
 
-  friend bool operator==(const Owner&, const Owner&) = default;
+  friend auto operator<=>(const Owner&, const Owner&) = default;
 };
 
 }  // namespace xfilter

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "walk/lists.h"
 #include "walk/process.h"
 
 namespace xfilter {

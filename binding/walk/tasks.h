@@ -7,10 +7,16 @@
 
 namespace xfilter {
 
-/// A process that uses an fd table; `process` is its row.
+/// A task_struct and its kernel stack (16 KiB) take more.
+inline constexpr uint64_t kMinTaskSize = 16 << 10;
+
+/// A process that uses an fd table; `process` is its row, and `task` the thread of it that the table is of.
 struct TableHolder {
   VirtualAddress files;
   uint32_t process = 0;
+  VirtualAddress task{};
+
+  friend bool operator==(const TableHolder&, const TableHolder&) = default;
 };
 
 struct Tasks {

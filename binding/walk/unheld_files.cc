@@ -1,6 +1,7 @@
 #include "walk/unheld_files.h"
 
 #include "walk/chains.h"
+#include "walk/lists.h"
 
 namespace xfilter {
 namespace {

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "walk/context.h"
+#include "walk/lists.h"
 
 namespace xfilter {
 namespace {
@@ -19,6 +19,7 @@ class VcpuReader {
  public:
   VcpuReader(const Kernel& kernel, const std::stop_token& stop)
       : walk_{kernel, KernelMemory(kernel.space), Budget(stop, kTime)}, task_(kernel.layout.task_struct) {
+    walk_.renew();
     readOffsets();
   }
 

@@ -2,37 +2,52 @@
 
 #include "walk/context.h"
 #include "walk/files.h"
+#include "walk/live_walk.h"
 #include "walk/program.h"
 #include "walk/tasks.h"
 #include "walk/unheld_sockets.h"
 
 namespace xfilter {
+namespace {
+
+tl::unexpected<Error> guestChanged() {
+  return failure("GUEST_CHANGED", "The kernel that was found in the guest is not the one that runs now.",
+                 "Attach again: the guest was reset, or has booted another kernel.");
+}
+
+TasksAndSockets walkImage(WalkContext& context) {
+  Tasks tasks = walkTasks(context);
+  HeldSockets held = walkFiles(context, tasks.tables);
+  return {std::move(tasks), std::move(held)};
+}
+
+}  // namespace
 
 Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const std::stop_token& stop) {
   const auto start = std::chrono::steady_clock::now();
-  const std::unique_ptr<PhysicalMemory> epoch = kernel.space.memory().epoch();
-  const AddressSpace space = epoch ? kernel.space.over(*epoch) : kernel.space;
-  WalkContext context{kernel, KernelMemory(space), Budget(stop, options.budget)};
+  WalkContext context{kernel, KernelMemory(kernel.space), Budget(stop, options.budget)};
+  if (context.live()) {
+    context.renew();
+    if (!isSameBoot(context.memory, kernel)) return guestChanged();
+  }
 
-  Tasks tasks = walkTasks(context);
-  HeldSockets held = walkFiles(context, tasks.tables);
+  auto [tasks, held] = context.live() ? walkLive(context) : walkImage(context);
   held.rings.insert(held.rings.end(), tasks.rings.begin(), tasks.rings.end());
   addUnheldSockets(context, held);
   context.quality.sockets = static_cast<uint32_t>(held.sockets.size());
 
   std::vector<ProcessDetails> details;
-  if (options.details) {
-    details.reserve(tasks.processes.size());
-    for (const Process& process : tasks.processes) details.push_back(readDetails(context, process.task));
-  }
+  if (options.details) details = readDetails(context, tasks.processes);
 
   if (context.budget.aborted()) return failure("ABORTED", "The walk was aborted.", "");
   if (context.budget.exhausted()) {
     return failure("WALK_BUDGET", "The walk did not end in the time that it was given.",
                    "Give it more (walkBudgetMs); a guest whose lists do not end may be lying.");
   }
-  if (epoch) {
-    if (const auto intact = epoch->intact(); !intact) return tl::unexpected(intact.error());
+  if (context.live()) {
+    context.renew();
+    if (!context.intact) return tl::unexpected(context.intact.error());
+    if (!isSameBoot(context.memory, kernel)) return guestChanged();
   }
   const auto elapsed = std::chrono::steady_clock::now() - start;
   context.quality.elapsedNs =

@@ -33,7 +33,8 @@ struct WalkResult {
   Quality quality;
 };
 
-/// WALK_BUDGET when the time is up, ABORTED on request: a walk that did not end has no result.
+/// In a guest that runs, all of it is made sure of: docs/consistency.md. GUEST_CHANGED if another kernel runs
+/// there by now; WALK_BUDGET when the time is up, ABORTED on request: a walk that did not end has no result.
 Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const std::stop_token& stop);
 
 }  // namespace xfilter

@@ -58,12 +58,14 @@ class FakeKernel {
     guest.write(pidNamespace_ + 8, pidNode_ + 2);  // an xarray marks its nodes so
     nsproxy_ = allocate();
     guest.write(nsproxy_, net_);
+    rawTable_ = allocate(kRawBuckets * 8);
   }
 
   Process addProcess(const ProcessSpec& spec) {
     Process p{.task = allocate(), .signal = allocate()};
     guest.write(p.task + kPid, spec.pid);
     guest.write(p.task + kTgid, spec.pid);
+    guest.write(p.task + kStartTime, uint64_t{1000} + spec.pid);
     guest.map(p.task + kComm, bytesOf(spec.comm));
     guest.write(p.task + kRealParent, initTask_);
     const VirtualAddress cred = allocate();
@@ -121,6 +123,49 @@ class FakeKernel {
     guest.write(next + 8, previous);
     link(node, node, node);
   }
+
+  /// An exit, as far as descriptors go: the process has no table any more.
+  void exitFiles(const Process& process) { guest.write(process.task + kFiles, uint64_t{0}); }
+  void setFiles(const Process& process, VirtualAddress files) { guest.write(process.task + kFiles, files); }
+  void setStartTime(const Process& process, uint64_t time) { guest.write(process.task + kStartTime, time); }
+  void setComm(const Process& process, std::string_view comm) {
+    guest.map(process.task + kComm, bytesOf(comm));
+  }
+
+  /// commit_creds with all ids alike.
+  void setIds(const Process& process, uint32_t uid) {
+    const VirtualAddress cred = allocate();
+    for (uint64_t i = 0; i < 8; ++i) guest.write(cred + i * 4, uid);
+    guest.write(process.task + kRealCred, cred);
+  }
+
+  void close(const Process& process, uint32_t fd) { guest.write(process.slots + fd * 8, uint64_t{0}); }
+
+  void setInode(const File& file, uint64_t inode) { guest.write(file.socket + kInode, inode); }
+  void setLocalPort(const File& file, uint16_t port) {
+    guest.write(file.sock + kSkSport, __builtin_bswap16(port));
+  }
+  void setSockUid(const File& file, uint32_t uid) { guest.write(file.sock + kSkUid, uid); }
+
+  /// Puts a sock that is not in use by a file at the head of chain `bucket` of the raw table.
+  void hash(const File& file, uint32_t bucket) {
+    const VirtualAddress head = rawTable_ + bucket * 8, node = file.sock + kSkNode;
+    const uint64_t next = guest.read(head);
+    link(node, {next}, head);
+    guest.write(head, node);
+    if (next) guest.write(VirtualAddress{next} + 8, node);
+  }
+  void unhash(const File& file) {
+    const VirtualAddress node = file.sock + kSkNode;
+    const VirtualAddress next{guest.read(node)}, link{guest.read(node + 8)};
+    guest.write(link, next);
+    if (next) guest.write(next + 8, link);
+    guest.write(node + 8, uint64_t{0xdead'0000'0000'0122});  // LIST_POISON2
+  }
+  /// The file of a socket that is nobody's but the kernel's.
+  void forgetFile(const File& file) { guest.write(file.socket, uint64_t{0}); }
+  /// The socket of a sock that was closed.
+  void orphan(const File& file) { guest.write(file.sock + kSkSocket, uint64_t{0}); }
 
   /// An empty fd table of `maxFds` descriptors.
   void addTable(Process& p, uint32_t maxFds) {
@@ -185,10 +230,12 @@ class FakeKernel {
   void setIpv6Only(const File& file) { guest.write(file.sock + kSkIpv6Only, uint8_t{1 << 5}); }
 
   Kernel kernel() const {
-    return {
-        .space = guest.space(),
-        .layout = layout(),
-        .symbols = {.init_task = initTask_, .socket_file_ops = kSocketFileOps, .init_pid_ns = pidNamespace_}};
+    return {.space = guest.space(),
+            .layout = layout(),
+            .symbols = {.init_task = initTask_,
+                        .socket_file_ops = kSocketFileOps,
+                        .raw_v4_hashinfo = rawTable_,
+                        .init_pid_ns = pidNamespace_}};
   }
 
   VirtualAddress initTask() const { return initTask_; }
@@ -209,7 +256,7 @@ class FakeKernel {
   // struct task_struct
   static constexpr uint64_t kPid = 32, kTgid = 36, kFlags = 40, kExitState = 44, kState = 48, kComm = 52,
                             kRealParent = 72, kRealCred = 80, kSignal = 88, kFiles = 96, kNsproxy = 104,
-                            kThreadPid = 112, kGroupLeader = 120, kPidLinks = 128;
+                            kThreadPid = 112, kGroupLeader = 120, kPidLinks = 128, kStartTime = 192;
   // struct pid
   static constexpr uint64_t kPidTasks = 32;
   // struct signal_struct
@@ -220,7 +267,8 @@ class FakeKernel {
   static constexpr uint64_t kSkDaddr = 0, kSkRcvSaddr = 4, kSkDport = 8, kSkNum = 10, kSkSport = 12,
                             kSkFamily = 14, kSkState = 16, kSkIpv6Only = 17, kSkType = 18, kSkProtocol = 20,
                             kSkUid = 24, kSkNet = 32, kSkSocket = 40, kSkV6Remote = 48, kSkV6Local = 64,
-                            kConnList = 80, kFirst = 96;
+                            kConnList = 80, kFirst = 96, kSkNode = 112, kSkBindNode = 128;
+  static constexpr uint32_t kRawBuckets = 4;
 
   static Layout layout() {
     const auto field = [](uint64_t offset, uint32_t size) {
@@ -243,6 +291,7 @@ class FakeKernel {
     l.task_struct.nsproxy = field(kNsproxy, 8);
     l.task_struct.thread_pid = field(kThreadPid, 8);
     l.task_struct.group_leader = field(kGroupLeader, 8);
+    l.task_struct.startTime = field(kStartTime, 8);
     l.signal_struct = {field(kThreadHead, 16), field(kNrThreads, 4), field(kPids, 32), 3};
     l.cred = {field(0, 4),  field(4, 4),  field(8, 4),  field(12, 4),
               field(16, 4), field(20, 4), field(24, 4), field(28, 4)};
@@ -270,6 +319,10 @@ class FakeKernel {
     l.sock.socket = field(kSkSocket, 8);
     l.sock.uid = field(kSkUid, 4);
     l.inet_sock = {field(kSkSport, 2), field(kSkDport, 2)};
+    l.tables = Layout::SocketTables{field(0, 8), field(8, 8), field(kSkNode, 16), field(kSkBindNode, 16), {},
+                                    {},          {}};
+    l.raw_table = field(0, 8);
+    l.raw_table->elements = kRawBuckets;
     l.mptcp = Layout::Mptcp{field(kConnList, 16), field(kFirst, 8), {}, field(0, 16), field(16, 8)};
     return l;
   }
@@ -291,7 +344,7 @@ class FakeKernel {
   }
 
   uint64_t used_ = 0;
-  VirtualAddress initTask_, net_, pidNamespace_, pidNode_, nsproxy_;
+  VirtualAddress initTask_, net_, pidNamespace_, pidNode_, nsproxy_, rawTable_;
 };
 
 }  // namespace xfilter::test

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -38,7 +39,10 @@ class FakeMemory final : public PhysicalMemory {
     return {};
   }
 
-  std::span<const std::byte> view(PhysicalAddress address) const override { return bytes(address); }
+  std::span<const std::byte> view(PhysicalAddress address) const override {
+    if (onView) onView(address);
+    return bytes(address);
+  }
   std::span<const MemoryRange> ranges() const override { return ranges_; }
   MemoryRange nextStored(PhysicalAddress address) const override {
     for (const MemoryRange& range : ranges_) {
@@ -54,7 +58,18 @@ class FakeMemory final : public PhysicalMemory {
   std::string_view format() const override { return "fake"; }
   Result<void> intact() const override { return {}; }
 
+  bool live() const override { return isLive; }
+  std::unique_ptr<PhysicalMemory> epoch() const override {
+    if (onEpoch) onEpoch(++epochs_);
+    return nullptr;
+  }
+
   std::string_view note;
+  /// A guest that runs: it does something whenever a pass over it begins (the first one is 1), or a page is
+  /// looked at.
+  bool isLive = false;
+  std::function<void(int epoch)> onEpoch;
+  std::function<void(PhysicalAddress)> onView;
   std::vector<VcpuRegisters> registers;
 
  private:
@@ -65,6 +80,7 @@ class FakeMemory final : public PhysicalMemory {
 
   std::vector<Piece> pieces_;
   std::vector<MemoryRange> ranges_;
+  mutable int epochs_ = 0;
 };
 
 /// A guest with real x86_64 page tables: what a test maps, the code under test finds by walking them.
@@ -143,6 +159,12 @@ class FakeGuest {
   template <class T>
   requires std::is_trivially_copyable_v<T>
   void write(VirtualAddress address, const T& value) { write(address, std::as_bytes(std::span(&value, 1))); }
+
+  uint64_t read(VirtualAddress address) {
+    uint64_t value = 0;
+    std::memcpy(&value, at(address).data(), sizeof value);
+    return value;
+  }
 
   /// The mapped bytes from `address` to the end of its page.
   std::span<std::byte> at(VirtualAddress address) {

@@ -1,0 +1,101 @@
+#include "walk/lists.h"
+
+namespace xfilter {
+namespace {
+
+// Objects in lists of ours take more: a task and its stack, a namespace, a message with its data.
+constexpr uint64_t kMinObject = 1 << 10;
+// At one node, and at all of a list. A list that is really broken stays so.
+constexpr uint32_t kMaxTriesAtNode = 8;
+constexpr uint32_t kMaxTries = 1000;
+
+class LiveList {
+ public:
+  LiveList(WalkContext& walk, VirtualAddress head, const NodeIdentity& identity)
+      : walk_(walk), member_(walk.layout().list_head), head_(head), identity_(identity), path_{{head}} {}
+
+  std::vector<LiveNode> take() {
+    const size_t most = walk_.roomFor(kMinObject);
+    while (walk_.budget.spend()) {
+      if (path_.size() > most) {
+        ++walk_.quality.limited;
+        break;
+      }
+      const VirtualAddress at = path_.back().address;
+      const VirtualAddress next = linkOf(at, member_.next);
+      // A node that was taken out has no predecessor any more: list_del_rcu leaves only its `next`.
+      if (next && linkOf(next, member_.prev) == at) {
+        if (next == head_) break;
+        push(next);
+      } else if (!goBack(next)) {
+        ++walk_.quality.torn;
+        takeFromOtherEnd(most);
+        break;
+      }
+    }
+    path_.erase(path_.begin());
+    return std::move(path_);
+  }
+
+ private:
+  VirtualAddress linkOf(VirtualAddress node, const Field& link) {
+    orderReads();
+    return walk_.memory.readPointer(node + link.offset).value_or(VirtualAddress{});
+  }
+
+  void push(VirtualAddress node) { path_.push_back({node, identity_ ? identity_(node) : 0}); }
+
+  // To the last node that is where it was when it was come to.
+  bool goBack(VirtualAddress next) {
+    triesHere_ = path_.size() == stuckAt_ ? triesHere_ + 1 : 0;
+    stuckAt_ = path_.size();
+    if (triesHere_ == kMaxTriesAtNode || ++tries_ == kMaxTries) return false;
+    ++walk_.quality.retries;
+    refresh(next);
+    refresh(path_.back().address);
+    while (path_.size() > 1 && !isInPlace()) {
+      path_.pop_back();
+      refresh(path_.back().address);
+    }
+    return true;
+  }
+
+  bool isInPlace() {
+    const VirtualAddress before = path_[path_.size() - 2].address;
+    const LiveNode last = path_.back();
+    return linkOf(last.address, member_.prev) == before && linkOf(before, member_.next) == last.address &&
+           (!identity_ || identity_(last.address) == last.identity);
+  }
+
+  void refresh(VirtualAddress node) {
+    walk_.memory.refresh(node + member_.next.offset, sizeof(uint64_t));
+    walk_.memory.refresh(node + member_.prev.offset, sizeof(uint64_t));
+  }
+
+  void takeFromOtherEnd(size_t most) {
+    const VirtualAddress stop = path_.back().address;
+    VirtualAddress from = head_;
+    while (walk_.budget.spend() && path_.size() <= most) {
+      const VirtualAddress node = linkOf(from, member_.prev);
+      if (node == stop || node == head_ || linkOf(node, member_.next) != from) return;
+      push(node);
+      from = node;
+    }
+  }
+
+  WalkContext& walk_;
+  const decltype(Layout::list_head)& member_;
+  VirtualAddress head_;
+  const NodeIdentity& identity_;
+  std::vector<LiveNode> path_;  // the head first
+  size_t stuckAt_ = 0;
+  uint32_t triesHere_ = 0, tries_ = 0;
+};
+
+}  // namespace
+
+std::vector<LiveNode> followLiveList(WalkContext& walk, VirtualAddress head, const NodeIdentity& identity) {
+  return LiveList(walk, head, identity).take();
+}
+
+}  // namespace xfilter
