@@ -41,7 +41,7 @@ Complaint checkOwners(const std::vector<uint32_t>& ends, const Snapshot::Owners&
 
 Complaint checkWalk(const Kernel& kernel, bool details) {
   auto result = walk(kernel, {.details = details, .budget = kTime}, {});
-  if (!result) return checkError(result.error(), {"WALK_BUDGET"});
+  if (!result) return checkError(result.error(), {"WALK_BUDGET", "GUEST_CHANGED"});
   const Snapshot snapshot = makeSnapshot(std::move(*result));
   const size_t processes = snapshot.processes.pid.size();
   if (auto complaint = checkOwners(snapshot.sockets.ownersEnd, snapshot.owners, processes)) return complaint;
@@ -165,7 +165,10 @@ struct Fuzz::Guest {
 
   Complaint walkAgain(Random& random) {
     const Mutation mutation(image, walkPages, size_t{1} << random() % 12, random);
-    return checkWalk(*kernel, random() % 2);
+    image.isLive = random() % 2;
+    auto complaint = checkWalk(*kernel, random() % 2);
+    image.isLive = false;
+    return complaint;
   }
 
   MutableImage image;

@@ -64,6 +64,9 @@ class MutableImage final : public PhysicalMemory {
     return withNotes ? std::span<const VcpuRegisters>(map_.vcpus) : std::span<const VcpuRegisters>();
   }
   std::string_view format() const override { return "elf"; }
+  /// Whether it is read as a guest that runs is.
+  bool isLive = false;
+  bool live() const override { return isLive; }
   Result<void> intact() const override { return {}; }
 
   /// The pages that `work` reads.
