@@ -162,19 +162,13 @@ function listed(row: ListedRow, answers: Answers | null): Omit<SocketTruth, "own
 }
 
 export function socketTruths(transcript: Transcript): SocketTruth[] {
-  const unheld = new Unheld(transcript.unheld);
-  const familyOf = (inode: number) =>
-    (unheld.answers(inode) ?? new Answers(transcript.answers.get(inode) ?? new Map())).family;
-  // Ping sockets of both families share chains, of which /proc/net/icmp and icmp6 show all but the first whatever family
-  // those are of (ping_get_next of net/ipv4/ping.c): whether two meet there is up to the namespace's random hash.
-  const strays = ({ protocol, family, inode }: ListedRow) =>
-    protocol === "icmp" && (familyOf(inode) ?? family) !== family;
-  const rows = [...transcript.networks]
-    .flatMap(([netns, tables]) => [...tables].flatMap(([table, text]) => procNetRows(table, text, netns)))
-    .filter((row) => !strays(row));
+  const rows = [...transcript.networks].flatMap(([netns, tables]) =>
+    [...tables].flatMap(([table, text]) => procNetRows(table, text, netns)),
+  );
   const rowsOf = new Map<number, ListedRow[]>();
   for (const row of rows) rowsOf.set(row.inode, [...((row.inode && rowsOf.get(row.inode)) || []), row]);
   const owned = ownersByInode(transcript);
+  const unheld = new Unheld(transcript.unheld);
   const sockets: SocketTruth[] = [];
   for (const [inode, owners] of owned) {
     const values = transcript.answers.get(inode);

@@ -92,20 +92,6 @@ it("refuses two accounts of one socket that differ", () => {
   expect(() => parseTranscript(transcript)).toThrow("Socket 99 (tcp): uid is 5 in /proc/net, 6 by system call");
 });
 
-it("leaves out a ping socket that the table of the other family shows", () => {
-  const answers = "inode=99 uid=5 domain=10 type=2 protocol=58 interface=0 v6only=0 netns=3 remote=errno:107";
-  const local = `local=10:000a00070000000000000000000000000000000000000001${"0".repeat(8)}`;
-  const tail = "07 0:0 0:0 0 5 0 99 1";
-  const rows = {
-    icmp: `0: 00000000:000A 00000000:0000 ${tail}`,
-    icmp6: `0: 00000000000000000000000001000000:0007 ${"0".repeat(32)}:0000 ${tail}`,
-  };
-  const tables = Object.entries(rows).map(([table, row]) => file(`/proc/self/net/${table}`, `header\n${row}\n`));
-  const held = `link /proc/7/task/7/fd/4 socket:[99]\nsocket 7 4 ${answers} ${local}\n`;
-  const { sockets } = parseTranscript(Buffer.from(`${held}network 3\n${tables.join("")}end of network\nend\n`));
-  expect(sockets).toMatchObject([{ family: 6, local: { address: "::1", port: 7 } }]);
-});
-
 describe("of a socket that nobody holds", () => {
   const row = (state: string, timer: string, uid: number, inode: number, whole: boolean) =>
     `0: 0100007F:0016 0100007F:0A00 ${state} 0:0 ${timer}:0 0 ${uid} 0 ${inode} 1 0${whole ? " 20 4 30 10 -1" : ""}`;

@@ -32,6 +32,19 @@ class GuestObject {
 
   /// An integer of 1 to 8 bytes at `offset`, zero-extended.
   uint64_t integer(uint64_t offset, uint32_t size) {
+    // Of a size that the compiler knows, a copy is one load.
+    switch (size) {
+      case 8:
+        return load<uint64_t>(offset);
+      case 4:
+        return load<uint32_t>(offset);
+      case 2:
+        return load<uint16_t>(offset);
+      case 1:
+        return load<uint8_t>(offset);
+      default:
+        break;
+    }
     uint64_t value = 0;
     if (size >= 1 && size <= sizeof value) {
       copy(offset, &value, size);
@@ -53,6 +66,13 @@ class GuestObject {
   VirtualAddress pointer(const Field& field) { return {integer(field.offset, sizeof(uint64_t))}; }
 
  private:
+  template <class T>
+  T load(uint64_t offset) {
+    T value;
+    copy(offset, &value, sizeof value);
+    return value;
+  }
+
   KernelMemory* memory_;
   VirtualAddress address_;
   std::span<const std::byte> bytes_;

@@ -39,11 +39,15 @@ class FdTableReader {
         },
         [this](uint32_t table) {
           const size_t first = found_.descriptors.size();
-          if (!readDescriptors(headers_[table])) found_.descriptors.resize(first);
+          if (!readDescriptors(headers_[table])) {
+            found_.descriptors.resize(first);
+            fileOf_.resize(first);
+          }
           found_.tables[table].firstDescriptor = first;
           found_.tables[table].lastDescriptor = found_.descriptors.size();
         });
     found_.headers = std::move(headers_);
+    numberFiles();
     return std::move(found_);
   }
 
@@ -127,18 +131,33 @@ class FdTableReader {
       const VirtualAddress file{pointers.integer(bit * kPointer, kPointer)};
       if (!file) continue;
       ++walk_.quality.files;
-      const auto [index, isNew] = knownFiles_.insert(file, static_cast<uint32_t>(found_.files.size()));
-      if (isNew) found_.files.push_back(file);
-      found_.descriptors.push_back({firstFd + bit, *index});
+      found_.descriptors.push_back({.fd = firstFd + bit});
+      fileOf_.push_back(file);
     }
     if (!pointers.ok()) ++walk_.quality.badPointers;
+  }
+
+  // Several descriptors may have one file.
+  void numberFiles() {
+    // More than this is not in earnest: copies of a few descriptors, of which the index needs little.
+    constexpr size_t kMostAtOnce = 1 << 16;
+    AddressIndex known;
+    known.reserve(std::min(fileOf_.size(), kMostAtOnce));
+    auto descriptor = found_.descriptors.begin();
+    forEachAhead(
+        walk_.memory, fileOf_, [&](VirtualAddress file) { known.prefetch(file); },
+        [&](VirtualAddress file) {
+          const auto [index, isNew] = known.insert(file, static_cast<uint32_t>(found_.files.size()));
+          if (isNew) found_.files.push_back(file);
+          (descriptor++)->file = *index;
+        });
   }
 
   WalkContext& walk_;
   const Layout& layout_;
   uint64_t left_;  // descriptors
   std::vector<FdTableHeader> headers_;
-  AddressIndex knownFiles_;
+  std::vector<VirtualAddress> fileOf_;  // of each descriptor
   FdTables found_;
 };
 

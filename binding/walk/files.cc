@@ -1,5 +1,6 @@
 #include "walk/files.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "walk/ahead.h"
@@ -80,12 +81,16 @@ void FileWalk::readSockets() {
 
 void FileWalk::readSocks() {
   const Lines lines = sockLines(layout_);
+  const size_t likely = std::min(socketFiles.size(), maxSockets_);
+  held.sockets.reserve(likely);
+  held.rows.reserve(likely);
   const uint32_t inode = layout_.socket.inode.offset - layout_.socket.socket.offset;
   forEachAhead(
       walk_.memory, socketFiles,
       [&](const SocketFile& file) {
         lines.prefetch(walk_.memory, file.sock);
         walk_.memory.prefetch(file.socket + inode);
+        held.rows.prefetch(file.sock);
       },
       [&](const SocketFile& file) {
         if (!file.sock || !walk_.budget.spend()) return;

@@ -50,6 +50,12 @@ class XarrayWalk {
   size_t left_;  // entries that the guest's memory has room for
 };
 
+// Where a struct pid has the first task that has it as its thread group's.
+VirtualAddress leaderLink(WalkContext& walk, VirtualAddress pid) {
+  const auto& member = *walk.layout().pidTable;
+  return pid + member.tasks.offset + member.tgidIndex * kPointer;
+}
+
 }  // namespace
 
 void forEachPid(WalkContext& walk, VirtualAddress ns, const std::function<void(VirtualAddress)>& visit) {
@@ -64,9 +70,11 @@ void forEachPid(WalkContext& walk, VirtualAddress ns, const std::function<void(V
   XarrayWalk(walk, visit).walkEntry(head->value, kTopShift);
 }
 
+void prefetchLeader(WalkContext& walk, VirtualAddress pid) { walk.memory.prefetch(leaderLink(walk, pid)); }
+
 VirtualAddress leaderOf(WalkContext& walk, VirtualAddress pid) {
   const auto& member = *walk.layout().pidTable;
-  const auto first = walk.memory.readPointer(pid + member.tasks.offset + member.tgidIndex * kPointer);
+  const auto first = walk.memory.readPointer(leaderLink(walk, pid));
   if (!first) {
     ++walk.quality.badPointers;
     return {};

@@ -211,10 +211,11 @@ std::optional<SockKind> readSock(WalkContext& walk, VirtualAddress address, Sock
     const uint32_t type = sock.integer32(member.type);
     const uint32_t protocol = sock.integer32(member.protocol);
     const auto flow = flowProtocol(type, protocol);
-    kind.other = otherKind(family, type, protocol);
     kind.mptcp = isInet && type == kSockStream && protocol == kIpprotoMptcp;
     kind.flow = isInet && flow.has_value();
-    if (kind.flow) {
+    if (!kind.flow) {
+      kind.other = otherKind(family, type, protocol);
+    } else {
       socket.protocol = *flow;
       readFull(walk, sock, socket);
       if (*flow == Protocol::kRaw && writesOwnHeader(walk.layout(), sock)) kind.other = OtherKind::kRawHeader;

@@ -51,10 +51,7 @@ static void switches(void) {
 /* Root's child. Before it takes on a user's ids it has no socket, and of the manager's descriptors at most one: 3. */
 static pid_t started(const char *name, int kept) {
   pid_t pid = must(fork(), "fork");
-  if (pid != 0) {
-    setpgid(pid, group); /* from both sides: it may not have run yet when the group is killed */
-    return pid;
-  }
+  if (pid != 0) return pid;
   if (kept != -1) must(dup2(kept, 3), "dup2");
   must(syscall(SYS_close_range, kept == -1 ? 3 : 4, ~0u, 0), "close_range");
   must(setpgid(0, group), "setpgid");
@@ -116,6 +113,7 @@ static void make_group(void) {
   group = 0;
   pid_t leader = started("group", -1);
   while (leader == 0) pause();
+  must(setpgid(leader, leader), "setpgid");
   group = leader;
 }
 
