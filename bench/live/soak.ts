@@ -89,7 +89,7 @@ async function soak(live: LiveGuest): Promise<Soak> {
   const guest = await introspect(target);
   try {
     endured.push(await endure("poll", live, Number(options.polls), () => guest.snapshot()));
-    const run = { walks: Number(options.walks), seconds: Number.POSITIVE_INFINITY, progress };
+    const run = { walks: Number(options.walks), seconds: Number.POSITIVE_INFINITY, atLeast: 0, progress };
     const churn = await walkUnderChurn(live, guest, run);
     return { about, guest: options.guest, ram: options.ram, by: options.by, churn, endured };
   } finally {
@@ -112,7 +112,7 @@ function markdown({ about, guest, ram, by, churn, endured }: Soak): string {
     "## While its users churn",
     "",
     `${churn.walks} walks in ${churn.seconds.toFixed(0)} s, of ${median.toFixed(2)} ms (median; upper quartile ${upper.toFixed(2)}, ` +
-      `most ${max.toFixed(2)}), over ${churn.processes} different processes. Rejected: ${rejected.join(", ") || "none"}.`,
+      `most ${max.toFixed(2)}), while ${churn.processes} processes came. Rejected: ${rejected.join(", ") || "none"}.`,
     "",
     ...head(["what", "in all", "walks with it"]),
     ...Object.entries(churn.findings).map(([what, { total, walks }]) => row([what, total, walks])),

@@ -22,16 +22,17 @@ export interface ChurnTally {
   quality: Record<Counted, Count & { most: number }>;
   /** Milliseconds of each walk, in order. */
   elapsed: number[];
-  /** Different processes of the churn that were seen: that it went on. */
+  /** Processes that were seen and were not there at the first walk: that the churn went on. */
   processes: number;
 }
 
 const EXAMPLES = 20;
 
 export interface ChurnRun {
-  /** Ends after so many walks, or so many seconds, whatever comes first. */
+  /** Ends after so many walks, or so many seconds, whatever comes first; but not before `atLeast` walks. */
   walks: number;
   seconds: number;
+  atLeast: number;
   progress?: (tally: ChurnTally) => void;
 }
 
@@ -69,14 +70,16 @@ export async function walkUnderChurn(live: LiveGuest, guest: Guest, run: ChurnRu
   const judge = new ChurnJudge(parseLongLived(await live.command("churn start")), before);
   const tally = emptyTally();
   const seen = new Set<bigint>();
+  let atFirst: number | undefined;
   const start = performance.now();
   const seconds = () => (performance.now() - start) / 1000;
   try {
-    for (; tally.walks < run.walks && seconds() < run.seconds; tally.walks++) {
+    for (; tally.walks < run.walks && (seconds() < run.seconds || tally.walks < run.atLeast); tally.walks++) {
       try {
         const snapshot = await guest.snapshot();
         add(tally, snapshot, judge.judge(snapshot));
         for (const { startTime } of snapshot.processes) seen.add(startTime);
+        atFirst ??= seen.size;
       } catch (error) {
         const code = String((error as { code?: unknown }).code ?? error);
         tally.errors[code] = (tally.errors[code] ?? 0) + 1;
@@ -87,6 +90,6 @@ export async function walkUnderChurn(live: LiveGuest, guest: Guest, run: ChurnRu
     await live.command("churn stop");
   }
   tally.seconds = seconds();
-  tally.processes = seen.size;
+  tally.processes = seen.size - (atFirst ?? 0);
   return tally;
 }
