@@ -16,6 +16,12 @@ namespace {
 
 using GuestPointer = std::shared_ptr<const AttachedGuest>;
 
+/// The time that `budgetMs` gives.
+std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
+  const double milliseconds = options.Get("budgetMs").ToNumber();
+  return std::chrono::nanoseconds(static_cast<int64_t>(milliseconds * 1e6));
+}
+
 Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::stop_token& stop) {
   auto vcpus = readVcpus(guest.kernel, guest.memory->vcpus(), stop);
   if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
@@ -54,9 +60,10 @@ ImageOptions imageOptions(const Napi::Object& given) {
 
 }  // namespace
 
-std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
-  const double milliseconds = options.Get("budgetMs").ToNumber();
-  return std::chrono::nanoseconds(static_cast<int64_t>(milliseconds * 1e6));
+WalkOptions walkOptions(const Napi::Object& given) {
+  return {.details = given.Get("details").ToBoolean(),
+          .paused = given.Get("paused").ToBoolean(),
+          .budget = budgetOf(given)};
 }
 
 Result<WalkResult> walkGuest(const AttachedGuest& guest, const WalkOptions& options,
@@ -111,8 +118,7 @@ Napi::Value Guest::profile(const Napi::CallbackInfo& info) {
 Napi::Value Guest::walk(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   requireOpen(env);
-  const auto given = info[0].As<Napi::Object>();
-  const WalkOptions options{.details = given.Get("details").ToBoolean(), .budget = budgetOf(given)};
+  const WalkOptions options = walkOptions(info[0].As<Napi::Object>());
   return environment(env).jobs.start<Snapshot>(
       env,
       [guest = guest_, options](const std::stop_token& stop) {

@@ -2,7 +2,6 @@
 
 #include <napi.h>
 
-#include <chrono>
 #include <memory>
 #include <stop_token>
 
@@ -36,8 +35,8 @@ class Guest : public Napi::ObjectWrap<Guest> {
   std::shared_ptr<const AttachedGuest> guest_;
 };
 
-/// The time that the `budgetMs` of a job's options gives it.
-std::chrono::nanoseconds budgetOf(const Napi::Object& options);
+/// What the NativeWalkOptions of lib/native.ts say.
+WalkOptions walkOptions(const Napi::Object& given);
 
 /// A walk over memory that turned out not to be the guest's has no result.
 Result<WalkResult> walkGuest(const AttachedGuest& guest, const WalkOptions& options,

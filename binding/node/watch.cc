@@ -35,7 +35,7 @@ void Watch::moveTo(const Napi::CallbackInfo& info) {
 
 Napi::Value Watch::poll(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const WalkOptions options{.budget = budgetOf(info[0].As<Napi::Object>())};
+  const WalkOptions options = walkOptions(info[0].As<Napi::Object>());
   return environment(env).jobs.start<std::optional<DifferenceColumns>>(
       env,
       [state = state_, options](const std::stop_token& stop) -> Result<std::optional<DifferenceColumns>> {

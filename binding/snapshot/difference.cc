@@ -110,7 +110,8 @@ class Comparison {
     difference.processes = rows(
         processes_, after_.processes.size(),
         [this](uint32_t a, uint32_t b) { return changed(before_.processes[a], after_.processes[b]); },
-        [this](uint32_t row) { return old_.process(row); }, [this](uint32_t row) { return new_.process(row); });
+        [this](uint32_t row) { return old_.process(row); },
+        [this](uint32_t row) { return new_.process(row); });
     difference.sockets = rows(
         sockets, after_.sockets.size(),
         [this](uint32_t a, uint32_t b) {

@@ -18,6 +18,8 @@ struct WalkContext {
   const Kernel& kernel;
   KernelMemory memory;
   Budget budget;
+  /// Whether a guest that is not in an image stands still for this walk all the same.
+  bool paused = false;
   Quality quality{};
   AddressIndex namespaceNumbers{};
   /// What `memory` reads from where that is not the source itself: see PhysicalMemory::epoch.
@@ -28,7 +30,7 @@ struct WalkContext {
   const Layout& layout() const { return kernel.layout; }
 
   /// Whether the guest runs on: docs/consistency.md says what is done about it.
-  bool live() const { return kernel.space.memory().live(); }
+  bool live() const { return !paused && kernel.space.memory().live(); }
 
   /// All that is read from here on is newer than all that was read before.
   void renew() {

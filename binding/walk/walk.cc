@@ -25,8 +25,10 @@ TasksAndSockets walkImage(WalkContext& context) {
 
 Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const std::stop_token& stop) {
   const auto start = std::chrono::steady_clock::now();
-  WalkContext context{kernel, KernelMemory(kernel.space), Budget(stop, options.budget)};
-  if (context.live()) {
+  WalkContext context{kernel, KernelMemory(kernel.space), Budget(stop, options.budget), options.paused};
+  // Between two walks, a guest that is paused for them runs, too.
+  const bool mayHaveChanged = kernel.space.memory().live();
+  if (mayHaveChanged) {
     context.renew();
     if (!isSameBoot(context.memory, kernel)) return guestChanged();
   }
@@ -44,7 +46,7 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
     return failure("WALK_BUDGET", "The walk did not end in the time that it was given.",
                    "Give it more (walkBudgetMs); a guest whose lists do not end may be lying.");
   }
-  if (context.live()) {
+  if (mayHaveChanged) {
     context.renew();
     if (!context.intact) return tl::unexpected(context.intact.error());
     if (!isSameBoot(context.memory, kernel)) return guestChanged();

@@ -14,6 +14,8 @@ namespace xfilter {
 struct WalkOptions {
   /// Whether to read what each process was started as, from its own pages.
   bool details = false;
+  /// Whether a live guest is stopped meanwhile: then nothing has to be read twice.
+  bool paused = false;
   std::chrono::nanoseconds budget = std::chrono::seconds(10);
 };
 

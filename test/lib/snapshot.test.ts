@@ -76,6 +76,6 @@ describe("a snapshot", () => {
     const json = JSON.parse(JSON.stringify(snapshot));
     expect(json.processes).toHaveLength(3);
     expect(json.sockets[2].owners).toHaveLength(3);
-    expect(json.quality).toEqual(QUALITY);
+    expect(json.quality).toEqual({ ...QUALITY, pauseMs: 0 });
   });
 });

@@ -321,3 +321,17 @@ TEST_CASE("live walk: another boot of the guest is no result") {
   }
   CHECK(walk(kernel, {}, {}).error().code == std::string("GUEST_CHANGED"));
 }
+
+TEST_CASE("live walk: a guest that is paused is read once, and still asked whether it is the same") {
+  RunningKernel kernel;
+  const auto process = kernel.addProcess({.pid = 10});
+  kernel.open(process, 3, kernel.addSocket({.localPort = 22}));
+  int epochs = 0;
+  kernel.always([&](int epoch) { epochs = epoch; });
+  const auto result = walk(kernel.kernel(), {.paused = true}, {});
+  REQUIRE(result.has_value());
+  CHECK(holders(*result) == Held{"22 of 0:10:3"});
+  const int paused = epochs;
+  kernel.walked();
+  CHECK(epochs - paused > paused);
+}
