@@ -58,6 +58,12 @@ class Resolver {
   }
   void part(Field& field, std::string_view type, std::string_view path) { part(field, type, {path}); }
 
+  /// The size of what a table consists of: each has at least a pointer.
+  void partSize(uint32_t& size, std::string_view type) {
+    size = types_.sizeOf(type).value_or(0);
+    if (size < sizeof(uint64_t) && groupLacks_.empty()) groupLacks_ = type;
+  }
+
   void needSize(uint32_t& size, std::string_view type) {
     if (const auto found = types_.sizeOf(type)) {
       size = *found;
@@ -76,10 +82,15 @@ class Resolver {
 
   std::optional<Field> find(std::string_view type, std::initializer_list<std::string_view> paths) const {
     for (const auto path : paths) {
-      if (const auto found = types_.field(type, path)) return found;
+      const auto found = types_.field(type, path);
+      if (found && found->elements <= kMaxElements) return found;
     }
     return std::nullopt;
   }
+
+  /// The walk goes over arrays to their end, which the guest's own types tell. The longest, of raw_hashinfo,
+  /// has 256.
+  static constexpr uint32_t kMaxElements = 4096;
 
   const TypeSource& types_;
   std::string needed_;
@@ -188,7 +199,7 @@ void resolveSock(Layout& layout, Resolver& r) {
   });
 }
 
-void resolveSocketTables(Layout& layout, Resolver& r, const TypeSource& types) {
+void resolveSocketTables(Layout& layout, Resolver& r) {
   constexpr std::string_view kCosts = "sockets that no process holds";
   r.group(layout.tables, kCosts, [&](Layout::SocketTables& t) {
     r.part(t.next, "hlist_node", "next");
@@ -207,15 +218,15 @@ void resolveSocketTables(Layout& layout, Resolver& r, const TypeSource& types) {
     r.maybe(t.listening_hash, "inet_hashinfo", "listening_hash");
     r.maybe(t.lhash2, "inet_hashinfo", "lhash2");
     r.maybe(t.lhash2_mask, "inet_hashinfo", "lhash2_mask");
-    r.part(t.listen_head, "inet_listen_hashbucket", "nulls_head");
+    r.part(t.listen_head, "inet_listen_hashbucket", {"nulls_head", "head"});
     r.part(t.bind_chain, "inet_bind_hashbucket", "chain");
     r.part(t.bind_node, "inet_bind_bucket", "node");
     r.maybe(t.owners, "inet_bind_bucket", "owners");
     r.maybe(t.bhash2, "inet_bind_bucket", "bhash2");
     r.maybe(t.bhash_node, "inet_bind2_bucket", "bhash_node");
     r.maybe(t.owners2, "inet_bind2_bucket", "owners");
-    t.listen_bucket = types.sizeOf("inet_listen_hashbucket").value_or(0);
-    t.bind_bucket = types.sizeOf("inet_bind_hashbucket").value_or(0);
+    r.partSize(t.listen_bucket, "inet_listen_hashbucket");
+    r.partSize(t.bind_bucket, "inet_bind_hashbucket");
     r.part(t.tw_substate, "inet_timewait_sock", "tw_substate");
     r.part(t.tw_sport, "inet_timewait_sock", "tw_sport");
     r.part(t.listener, "sock_common", "skc_listener");
@@ -224,7 +235,7 @@ void resolveSocketTables(Layout& layout, Resolver& r, const TypeSource& types) {
     r.part(t.hash, "udp_table", "hash");
     r.part(t.mask, "udp_table", "mask");
     r.part(t.head, "udp_hslot", "head");
-    t.slot = types.sizeOf("udp_hslot").value_or(0);
+    r.partSize(t.slot, "udp_hslot");
   });
   r.want(layout.raw_table, "raw_hashinfo", "ht", "raw sockets that no process holds");
   r.want(layout.ping_table, "ping_table", "hash", "ping sockets that no process holds");
@@ -301,7 +312,7 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   resolveNamespaces(layout, resolver);
   resolveFiles(layout, resolver);
   resolveSock(layout, resolver);
-  resolveSocketTables(layout, resolver, types);
+  resolveSocketTables(layout, resolver);
   resolveUnheld(layout, resolver, types);
   resolver.maybe(layout.pcpu_hot.current_task, "pcpu_hot", "current_task");
   resolveProcessViews(layout, resolver, types);

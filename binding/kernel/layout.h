@@ -115,7 +115,7 @@ struct Layout {
     Field ehash, ehash_mask, bhash, bhash_size;   // struct inet_hashinfo
     Optional listening_hash;                      // until 5.18
     Optional lhash2, lhash2_mask;                 // instead of it since
-    Field listen_head;                            // struct inet_listen_hashbucket: nulls_head
+    Field listen_head;                            // struct inet_listen_hashbucket: nulls_head, once head
     Field bind_chain;                             // struct inet_bind_hashbucket: chain
     Field bind_node;                              // struct inet_bind_bucket: node
     Optional owners;                              // struct inet_bind_bucket: owners, until 6.7
