@@ -9,6 +9,7 @@
 #include "kernel/symbol_table.h"
 #include "kernel/type_source.h"
 #include "kernel/type_steps.h"
+#include "memory/keyed_hash.h"
 #include "memory/result.h"
 
 namespace xfilter {
@@ -32,7 +33,7 @@ class Isf : public TypeSource {
   const std::optional<std::string>& banner() const { return banner_; }
 
  private:
-  using Positions = std::unordered_map<std::string_view, size_t>;
+  using Positions = std::unordered_map<std::string_view, size_t, KeyedHash>;
   struct Member;
   struct Description;
 

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "memory/keyed_hash.h"
 #include "walk/walk.h"
 
 namespace xfilter {
@@ -21,7 +22,7 @@ class StringTable {
  private:
   std::vector<uint8_t> bytes_;
   std::vector<uint32_t> ends_;
-  std::unordered_map<std::string, uint32_t> ids_;
+  std::unordered_map<std::string, uint32_t, KeyedHash> ids_;  // a guest's users choose their processes' names
 };
 
 /// What one walk saw, column by column, as it crosses to JavaScript. lib/native.ts describes each column.
