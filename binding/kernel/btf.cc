@@ -16,7 +16,7 @@ using namespace btf_format;
 constexpr size_t kMaxBlobBytes = size_t{256} << 20;  // kernels have 3 to 6 MB
 constexpr size_t kMaxTypes = size_t{4} << 20;        // those, 100,000 to 200,000
 constexpr size_t kMaxNameLength = 511;
-constexpr int kMaxSteps = 1 << 18;
+constexpr uint64_t kMaxSteps = 1 << 18;
 
 constexpr uint32_t kPointerBytes = 8;
 

@@ -10,7 +10,8 @@ namespace {
 
 constexpr uint64_t kMaxOffset = uint64_t{1} << 28;  // of a member; no structure of a kernel is that large
 constexpr uint64_t kPointerBytes = 8;
-constexpr int kMaxSteps = 4096;
+// Characters of the file. The description of a task_struct has some 100,000.
+constexpr uint64_t kMaxSteps = 16 << 20;
 
 tl::unexpected<Error> invalid(std::string what) {
   return failure("TYPES_INVALID", std::move(what),
@@ -189,8 +190,9 @@ std::optional<Isf::Member> Isf::member(std::string_view type, std::string_view n
       if (isAnonymous) anonymous.push_back({*description, *offset});
     });
   });
-  if (!reader.ok()) found.reset();
-  for (size_t i = 0; i < anonymous.size() && !found && reader.ok(); ++i) {
+  const bool readWhole = reader.ok() && steps.take(reader.position() - position->second);
+  if (!readWhole) found.reset();
+  for (size_t i = 0; i < anonymous.size() && !found && readWhole; ++i) {
     found = member(describe(anonymous[i].description).name, name, steps);
     if (found) found->offset += anonymous[i].offset;
   }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint64_t kMaxSections = 1 << 16;
 constexpr uint64_t kMaxSymbols = 4 << 20;  // kernels have 100,000 to 200,000
+constexpr size_t kMaxNotes = 64 << 10;     // bytes of a section of them; a kernel has some 100
 constexpr size_t kMaxName = 512;
 constexpr size_t kMaxBanner = 512;
 
@@ -107,15 +108,19 @@ Result<Vmlinux> readVmlinux(std::span<const std::byte> file) {
   if (!sections) return tl::unexpected(sections.error());
 
   Vmlinux vmlinux;
+  bool hasSymbols = false;
+  // The first of each: a broken file may have thousands that are all the same bytes.
   for (const Section& section : *sections) {
-    if (section.name == ".BTF" && !section.bytes.empty()) {
+    if (section.name == ".BTF" && !section.bytes.empty() && !vmlinux.types) {
       auto btf = Btf::parse({section.bytes.begin(), section.bytes.end()});
       if (!btf) return tl::unexpected(btf.error());
       vmlinux.types.emplace(std::move(*btf));
-    } else if (section.header.sh_type == SHT_SYMTAB && section.header.sh_link < sections->size()) {
+    } else if (section.header.sh_type == SHT_SYMTAB && section.header.sh_link < sections->size() &&
+               !hasSymbols) {
+      hasSymbols = true;
       readSymbols(section, (*sections)[section.header.sh_link].bytes, vmlinux.symbols);
     } else if (section.header.sh_type == SHT_NOTE && !vmlinux.buildId) {
-      vmlinux.buildId = findBuildId(section.bytes);
+      vmlinux.buildId = findBuildId(section.bytes.first(std::min(section.bytes.size(), kMaxNotes)));
     } else if (section.name == ".debug_info") {
       vmlinux.hasDwarf = true;
     }

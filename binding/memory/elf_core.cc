@@ -15,6 +15,8 @@ constexpr char kSupply[] =
     "Give an ELF64 core of an x86_64 guest, as `dump-guest-memory` or `virsh dump --memory-only` make it.";
 // A dump has a segment for each run of kept pages at most; what is far beyond that is not a dump.
 constexpr uint64_t kMaxProgramHeaders = 1 << 20;
+// A dump has one segment of notes. Each may be as long as the file, and be the same.
+constexpr int kMaxNoteSegments = 16;
 // The widest physical address that x86_64 defines.
 constexpr uint64_t kPhysicalLimit = uint64_t{1} << 52;
 
@@ -85,6 +87,7 @@ Result<ImageMap> readElfCore(std::span<const std::byte> file) {
   if (*count > kMaxProgramHeaders) return badFormat("It claims an impossible number of program headers.");
 
   ImageMap map;
+  int noteSegments = 0;
   for (uint64_t i = 0; i < *count; ++i) {
     const auto segment = at<Elf64_Phdr>(file, header->e_phoff + i * sizeof(Elf64_Phdr));
     if (!segment) return truncated("its program headers are missing");
@@ -93,6 +96,7 @@ Result<ImageMap> readElfCore(std::span<const std::byte> file) {
       return truncated("a segment lies beyond the end of the file");
     }
     if (segment->p_type == PT_NOTE) {
+      if (++noteSegments > kMaxNoteSegments) return badFormat("It has an impossible number of notes.");
       ElfNotes notes = readElfNotes(file.subspan(segment->p_offset, segment->p_filesz));
       if (map.vmcoreinfoNote.empty()) map.vmcoreinfoNote = std::move(notes.vmcoreinfo);
       if (map.vcpus.empty()) map.vcpus = std::move(notes.vcpus);

@@ -109,6 +109,17 @@ TEST_CASE("image: the VMCOREINFO note is found among others") {
   CHECK((*image)->vmcoreinfoNote() == "OSRELEASE=6.1.0\n");
 }
 
+TEST_CASE("image: a core of many segments of notes, each of which may be the whole file, is refused") {
+  const auto core = [](int notes) {
+    ElfBuilder builder;
+    builder.load(0, page('a'));
+    for (int i = 0; i < notes; ++i) builder.note("CORE", "x");
+    return builder.build();
+  };
+  CHECK(errorOf(core(16)) == "none");
+  CHECK(errorOf(core(17)) == "SOURCE_FORMAT");
+}
+
 TEST_CASE("image: a LiME dump's ranges are found by their addresses, the last one inclusive") {
   const TemporaryFile file(limeRange(0x1000, page('a') + page('b')) + limeRange(0x1'0000'0000, page('c')));
   const auto image = Image::open(file.path());

@@ -172,6 +172,28 @@ TEST_CASE("an ISF file with any byte changed ends in an answer or an error") {
   }
 }
 
+TEST_CASE("an ISF file whose structures hold each other too often answers nothing, and soon") {
+  const auto withAnonymous = [](int count) {
+    std::string large, anonymous;
+    for (int i = 0; i < 1000; ++i) {
+      large += R"("m)" + std::to_string(i) + R"(": {"type": {"kind": "base", "name": "int"}, "offset": 0}, )";
+    }
+    const auto member = [](int i, const char* type) {
+      return "\"unnamed_field_" + std::to_string(i) + R"(": {"type": {"kind": "struct", "name": ")" + type +
+             R"("}, "offset": 0}, )";
+    };
+    for (int i = 0; i < count; ++i) anonymous += member(i, "large");
+    return R"({"metadata": {"format": "6.2.0"}, "base_types": {"int": {"size": 4}}, "user_types": {)"
+           R"("large": {"size": 8, "fields": {)" +
+           large + R"("x": {}}}, "small": {"size": 8, "fields": {"wanted": {"type": {"kind": "base", )" +
+           R"("name": "int"}, "offset": 4}}}, "outer": {"size": 8, "fields": {)" + anonymous +
+           member(count, "small") + R"("x": {}}}}})";
+  };
+  const std::string few = withAnonymous(10), many = withAnonymous(2000);
+  CHECK(parseIsf(few).field("outer", "wanted")->offset == 4);
+  CHECK_FALSE(parseIsf(many).field("outer", "wanted"));
+}
+
 TEST_CASE("a System.map gives the symbols that somebody asks for, numbered ones for the plain") {
   const auto symbols = readSystemMap(
       "0000000000000000 A fixed_percpu_data\r\n"
@@ -198,6 +220,25 @@ TEST_CASE("a vmlinux gives types, symbols, build id and banner") {
   CHECK(read->buildId == "abcd");
   CHECK(read->banner == "Linux version 6.1\n");
   CHECK_FALSE(read->hasDwarf);
+}
+
+TEST_CASE("of a vmlinux with several symbol tables and types the first are read") {
+  BtfBuilder one, two;
+  one.structure("task_struct", 8, {});
+  two.structure("task_struct", 16, {});
+  VmlinuxBuilder builder;
+  for (auto* btf : {&one, &two}) {
+    const auto types = btf->build();
+    builder.section(".BTF", SHT_PROGBITS, {reinterpret_cast<const char*>(types.data()), types.size()});
+  }
+  const auto strings = builder.section(".strtab", SHT_STRTAB, std::string("\0_stext\0init_task", 18));
+  builder.section(".symtab", SHT_SYMTAB, symbol(1, 0x500), 0, static_cast<uint32_t>(strings));
+  builder.section(".symtab", SHT_SYMTAB, symbol(8, 0x600), 0, static_cast<uint32_t>(strings));
+  const auto file = builder.build();
+  const auto read = readVmlinux(file);
+  REQUIRE(read);
+  CHECK(read->types->sizeOf("task_struct") == 8);
+  CHECK(read->symbols.size() == 1);
 }
 
 TEST_CASE("a vmlinux that is cut off or changed anywhere ends in an answer or an error") {
