@@ -66,7 +66,10 @@ export interface Process {
   readonly exe: string | null | undefined;
   /** Its arguments; null where it has none or they are absent. undefined unless taken with `details`. Escape them. */
   readonly args: readonly string[] | null | undefined;
-  /** Whether its arguments' pages are not in memory: swapped out, or left out of the image. */
+  /**
+   * Whether its arguments are not known: their pages are swapped out or left out of the image, or all processes' together
+   * are more than is kept (64 MiB; counted in `quality.limited`).
+   */
   readonly argsAbsent: boolean | undefined;
   toJSON(): ProcessJson;
 }

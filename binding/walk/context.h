@@ -26,6 +26,8 @@ struct WalkContext {
   std::unique_ptr<PhysicalMemory> epoch{};
   /// The first epoch that was not what it should have been.
   Result<void> intact{};
+  /// Bytes of processes' arguments that may still be kept.
+  uint64_t argsLeft = 64 << 20;
 
   const Layout& layout() const { return kernel.layout; }
 

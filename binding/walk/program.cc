@@ -9,6 +9,7 @@ namespace {
 constexpr size_t kMaxPath = 4096;  // PATH_MAX
 constexpr size_t kMaxName = 255;   // NAME_MAX
 constexpr uint64_t kMaxArgs = 128 << 10;
+constexpr size_t kMaxTitle = 4096;                         // as much as /proc/PID/cmdline shows of one
 constexpr VirtualAddress kUserEnd{0x00ff'ffff'ffff'f000};  // with 5-level page tables; less with 4
 
 /// A place in the tree of mounts: struct path.
@@ -26,7 +27,8 @@ class PathReader {
   std::optional<std::string> read(Place at) {
     std::string path;
     const bool deleted = isUnhashed(at.dentry);
-    while (path.size() < kMaxPath && walk_.budget.spend()) {
+    // A mount that leads to itself makes no path, so steps are counted, too.
+    for (size_t step = 0; step < kMaxPath && path.size() < kMaxPath && walk_.budget.spend(); ++step) {
       const auto root = walk_.memory.readPointer(at.mount + member_.mnt_root.offset);
       if (!root) return bad();
       if (at.dentry == *root) {
@@ -41,8 +43,8 @@ class PathReader {
       const VirtualAddress parent = dentry.pointer(member_.d_parent);
       const auto name = walk_.readString(dentry.pointer(member_.d_name), kMaxName);
       if (!dentry.ok() || !name) return bad();
-      // In no tree: a memfd's name, say.
-      if (parent == at.dentry) return *name + path + (deleted ? " (deleted)" : "");
+      // In no tree: a memfd, whose name the kernel shows so, too (simple_dname()).
+      if (parent == at.dentry) return (path.empty() ? "/" + *name : path) + (deleted ? " (deleted)" : "");
       path.insert(0, "/" + *name);
       at.dentry = parent;
     }
@@ -64,19 +66,41 @@ class PathReader {
   const Layout::Program& member_;
 };
 
+/// The string at `start`, which may go on behind the arguments, in the environment.
+std::string readTitle(KernelMemory& user, VirtualAddress start) {
+  std::string title;
+  while (title.size() < kMaxTitle) {
+    const auto bytes = user.view(start + title.size());
+    if (bytes.empty()) break;
+    title.append(reinterpret_cast<const char*>(bytes.data()),
+                 std::min(bytes.size(), kMaxTitle - title.size()));
+  }
+  return title.substr(0, title.find('\0')) + '\0';
+}
+
 std::optional<std::string> readArgs(WalkContext& walk, VirtualAddress pgd, VirtualAddress start,
                                     uint64_t size) {
+  const uint64_t kept = std::min(size, kMaxArgs);
+  if (kept < size) ++walk.quality.limited;
   const auto& kernel = walk.memory.space();
   const auto table = kernel.translate(pgd);
   if (!table) return std::nullopt;
   KernelMemory user(AddressSpace(kernel.memory(), table->physical, kernel.levels()));
-  std::string args(std::min(size, kMaxArgs), '\0');
+  std::string args(kept, '\0');
   if (!user.read(start, args.data(), args.size())) return std::nullopt;
   // An argument never is a page of nothing: what reads so was left out of the image.
   const auto page = user.view({start.value & ~(kPageSize - 1)});
   const bool blank = std::all_of(page.begin(), page.begin() + static_cast<ptrdiff_t>(kPageSize),
                                  [](std::byte b) { return b == std::byte{0}; });
   if (blank) return std::nullopt;
+  // Where their end is written over, all of it is one title (setproctitle()).
+  if (kept == size && args.back() != '\0') args = readTitle(user, start);
+  // Forked processes have their arguments in the same pages: they could be many times the guest's memory.
+  if (args.size() > walk.argsLeft) {
+    ++walk.quality.limited;
+    return std::nullopt;
+  }
+  walk.argsLeft -= args.size();
   return args;
 }
 
@@ -137,6 +161,7 @@ std::vector<ProcessDetails> readDetails(WalkContext& walk, const std::vector<Pro
     walk.quality.forgive(before);
     walk.renew();
     std::erase_if(open, [&](size_t i) {
+      if (details[i].args) walk.argsLeft += details[i].args->size();
       ProcessDetails now = detailsOf(walk, processes[i].task);
       orderReads();
       const bool same = now == details[i] && isSameProcess(walk, processes[i]);
