@@ -18,7 +18,11 @@ UnheldFiles::UnheldFiles(WalkContext& walk, std::span<const VirtualAddress> name
                          std::span<const VirtualAddress> rings)
     : walk_(walk) {
   if (walk.layout().inFlight && walk.layout().tables) searchUnixSockets(namespaces);
-  for (const VirtualAddress ring : rings) searchRing(ring);
+  // Every thread may have registered the same instance, which an unprivileged user can make large.
+  AddressIndex known;
+  for (const VirtualAddress ring : rings) {
+    if (known.insert(ring, 0).second) searchRing(ring);
+  }
 }
 
 UnownedReason UnheldFiles::reasonOf(VirtualAddress file) {
