@@ -1,11 +1,13 @@
 #include "walk/pid_table.h"
 
+#include <algorithm>
+#include <bit>
+
 namespace xfilter {
 namespace {
 
 constexpr uint64_t kPointer = sizeof(uint64_t);
-constexpr uint64_t kBitsPerLevel = 6;  // XA_CHUNK_SHIFT, and the slots of a node say so
-constexpr uint64_t kMinPidSize = 64;   // struct pid takes more
+constexpr uint64_t kMinPidSize = 64;  // struct pid takes more
 
 // An entry of an xarray (include/linux/xarray.h): its lower two bits are 00 for a pointer, 10 for what is the
 // array's own, of which those above 4096 are nodes.
@@ -14,10 +16,14 @@ bool isNode(uint64_t entry) { return (entry & 3) == 2 && entry > 4096; }
 class XarrayWalk {
  public:
   XarrayWalk(WalkContext& walk, const std::function<void(VirtualAddress)>& visit)
-      : walk_(walk), member_(*walk.layout().pidTable), visit_(visit), left_(walk.roomFor(kMinPidSize)) {}
+      : walk_(walk),
+        member_(*walk.layout().pidTable),
+        bitsPerLevel_(std::max(std::bit_width(member_.slots.elements), 2) - 1),
+        visit_(visit),
+        left_(walk.roomFor(kMinPidSize)) {}
 
-  // A node's entries are `shift` bits apart, each level six fewer than the one above: which ends every
-  // descent.
+  // A node's entries are `shift` bits apart, each level as many fewer than the one above as a node's slots
+  // take: which ends every descent.
   void walkEntry(uint64_t entry, uint64_t maxShift) {
     if (!isNode(entry)) {
       if (entry != 0 && (entry & 3) == 0) visit_({entry});
@@ -25,7 +31,7 @@ class XarrayWalk {
     }
     GuestObject node(walk_.memory, {entry - 2});
     const uint64_t shift = node.integer(member_.shift);
-    if (!node.ok() || shift > maxShift || shift % kBitsPerLevel != 0) {
+    if (!node.ok() || shift > maxShift || shift % bitsPerLevel_ != 0) {
       ++(node.ok() ? walk_.quality.torn : walk_.quality.badPointers);
       return;
     }
@@ -38,7 +44,7 @@ class XarrayWalk {
         return;
       }
       --left_;
-      walkEntry(child, shift == 0 ? 0 : shift - kBitsPerLevel);
+      walkEntry(child, shift == 0 ? 0 : shift - bitsPerLevel_);
     }
     if (!node.ok()) ++walk_.quality.badPointers;
   }
@@ -46,6 +52,7 @@ class XarrayWalk {
  private:
   WalkContext& walk_;
   const Layout::PidTable& member_;
+  uint64_t bitsPerLevel_;  // XA_CHUNK_SHIFT: 6, and 4 in kernels of CONFIG_BASE_SMALL
   const std::function<void(VirtualAddress)>& visit_;
   size_t left_;  // entries that the guest's memory has room for
 };
@@ -59,7 +66,7 @@ VirtualAddress leaderLink(WalkContext& walk, VirtualAddress pid) {
 }  // namespace
 
 void forEachPid(WalkContext& walk, VirtualAddress ns, const std::function<void(VirtualAddress)>& visit) {
-  constexpr uint64_t kTopShift = 30;  // pids have 22 bits, an idr's ids 31
+  constexpr uint64_t kTopShift = 31;  // pids have 22 bits, an idr's ids 31
   const auto& table = walk.layout().pidTable;
   if (!table) return;
   const auto head = walk.memory.readPointer(ns + table->xa_head.offset);
