@@ -24,6 +24,18 @@ bool isBanner(std::span<const std::byte> bytes) {
          !releaseOfBanner(text.substr(0, end)).empty();
 }
 
+/// The guest's bytes from `start` on, at most two banners long: across pieces of host memory.
+std::vector<std::byte> copyAcross(const PhysicalMemory& memory, PhysicalAddress start, uint64_t size) {
+  std::vector<std::byte> copy;
+  while (copy.size() < size) {
+    const auto bytes = memory.view(start + copy.size());
+    if (bytes.empty()) break;
+    copy.insert(copy.end(), bytes.begin(),
+                bytes.begin() + std::min<uint64_t>(bytes.size(), size - copy.size()));
+  }
+  return copy;
+}
+
 /// Appends the banners that begin in the first `size` of the guest's bytes, which begin at `address`.
 void findBanners(std::span<const std::byte> bytes, uint64_t size, VirtualAddress address, Budget& budget,
                  std::vector<VirtualAddress>& banners) {
@@ -88,12 +100,19 @@ std::optional<KernelImage> findKernelImage(const AddressSpace& space, Budget& bu
         done += kPageSize;
         continue;
       }
-      uint64_t part = std::min({uint64_t{bytes.size()}, size - done, kPiece});
-      // What is copied comes in pieces that end where a banner may lie: the next one begins before that.
-      if (part == bytes.size() && part < size - done && part > kMaxBanner) part -= kMaxBanner;
-      findBanners(bytes.first(std::min<uint64_t>(bytes.size(), size - done)), part, at + done, budget,
-                  image.banners);
-      done += part;
+      const uint64_t left = size - done;
+      const uint64_t piece = std::min<uint64_t>(bytes.size(), left);
+      // A banner may begin at the end of a piece of host memory and go on in the next.
+      const uint64_t seam = piece < left ? std::min<uint64_t>(piece, kMaxBanner) : 0;
+      const uint64_t part = std::min(piece - seam, kPiece);
+      if (part > 0) {
+        findBanners(bytes.first(piece), part, at + done, budget, image.banners);
+        done += part;
+      } else {
+        const auto copy = copyAcross(space.memory(), {at.value + done + moved}, seam + kMaxBanner);
+        findBanners(copy, seam, at + done, budget, image.banners);
+        done += seam;
+      }
     }
     at = at + size;
   }

@@ -131,6 +131,26 @@ TEST_CASE("kernel space: a banner counts only whole, and each that may be it is 
   CHECK(guest.find()->front().known.size() == 2);
 }
 
+TEST_CASE("kernel space: a banner that lies across two pieces of host memory is found, once") {
+  constexpr PhysicalAddress kFrame{0x4000'0000};
+  for (const int64_t offset : {-40, -600, 0}) {
+    CAPTURE(offset);
+    FakeGuest guest;
+    for (uint64_t page = 0; page < 2; ++page) {
+      guest.memory().add(kFrame + page * kLarge, kLarge);
+      guest.mapPage(kText + page * kLarge, kFrame + page * kLarge, kLarge);
+    }
+    const VirtualAddress banner = kText + kLarge + static_cast<uint64_t>(offset);
+    guest.write(banner, bytesOf(std::string_view(kBanner.data(), kBanner.size() + 1)));
+    guest.memory().registers = {vcpu(guest.root().value)};
+    Budget budget({}, std::chrono::minutes(1));
+    const auto found = findKernelSpaces(guest.memory(), budget);
+    REQUIRE(found.has_value());
+    REQUIRE(found->front().known.size() == 1);
+    CHECK(found->front().known.front().address == banner);
+  }
+}
+
 TEST_CASE("kernel space: registers that lead nowhere cost nothing but themselves") {
   Guest guest;
   guest.putBanner(0x1000);
