@@ -60,6 +60,10 @@ ImageOptions imageOptions(const Napi::Object& given) {
 
 }  // namespace
 
+Napi::Error closed(Napi::Env env) {
+  return {env, toJs(env, Error{"CLOSED", "The guest is closed.", "Attach to it again with introspect()."})};
+}
+
 WalkOptions walkOptions(const Napi::Object& given) {
   return {.details = given.Get("details").ToBoolean(),
           .paused = given.Get("paused").ToBoolean(),
@@ -105,9 +109,7 @@ Napi::Value Guest::kernel(const Napi::CallbackInfo& info) {
 }
 
 void Guest::requireOpen(Napi::Env env) const {
-  if (guest_) return;
-  throw Napi::Error(
-      env, toJs(env, Error{"CLOSED", "The guest is closed.", "Attach to it again with introspect()."}));
+  if (!guest_) throw closed(env);
 }
 
 Napi::Value Guest::profile(const Napi::CallbackInfo& info) {

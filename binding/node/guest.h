@@ -35,6 +35,9 @@ class Guest : public Napi::ObjectWrap<Guest> {
   std::shared_ptr<const AttachedGuest> guest_;
 };
 
+/// What a call on a closed guest throws.
+Napi::Error closed(Napi::Env env);
+
 /// What the NativeWalkOptions of lib/native.ts say.
 WalkOptions walkOptions(const Napi::Object& given);
 

@@ -27,20 +27,20 @@ Watch::Watch(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Watch>(info) {
 }
 
 void Watch::moveTo(const Napi::CallbackInfo& info) {
-  auto guest = Guest::shared(info[0]);
-  if (!guest) return;
-  const std::lock_guard lock(state_->mutex);
-  state_->guest = std::move(guest);
+  if (const auto guest = Guest::shared(info[0])) state_->guest = guest;
 }
 
 Napi::Value Watch::poll(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const WalkOptions options = walkOptions(info[0].As<Napi::Object>());
+  const auto guest = state_->guest.lock();
+  if (!guest) throw closed(env);
   return environment(env).jobs.start<std::optional<DifferenceColumns>>(
       env,
-      [state = state_, options](const std::stop_token& stop) -> Result<std::optional<DifferenceColumns>> {
+      [state = state_, guest,
+       options](const std::stop_token& stop) -> Result<std::optional<DifferenceColumns>> {
         const std::lock_guard lock(state->mutex);
-        auto walked = walkGuest(*state->guest, options, stop);
+        auto walked = walkGuest(*guest, options, stop);
         if (!walked) return tl::unexpected(walked.error());
         auto difference = compare(state->last, *walked);
         state->last = std::move(*walked);
@@ -50,7 +50,7 @@ Napi::Value Watch::poll(const Napi::CallbackInfo& info) {
       [](Napi::Env e, const std::optional<DifferenceColumns>& difference) {
         return difference ? toJs(e, *difference) : e.Null();
       },
-      state_->guest.get());
+      guest.get());
 }
 
 }  // namespace xfilter::node

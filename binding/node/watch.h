@@ -22,13 +22,14 @@ class Watch : public Napi::ObjectWrap<Watch> {
  private:
   /// What the polls share. Polls come one after the other; the lock is for callers who do not keep to it.
   struct State {
-    std::shared_ptr<const AttachedGuest> guest;
-    std::mutex mutex{};
+    /// Weak: a watch that nobody polls any more keeps no closed guest. Only the environment's thread uses it.
+    std::weak_ptr<const AttachedGuest> guest;
+    std::mutex mutex{};  // for what follows
     WalkResult last{};
   };
 
   Napi::Value poll(const Napi::CallbackInfo& info);
-  /// Goes on with the guest as it was attached to anew. Not under a poll.
+  /// Goes on with the guest as it was attached to anew.
   void moveTo(const Napi::CallbackInfo& info);
 
   std::shared_ptr<State> state_;

@@ -71,6 +71,21 @@ describe("a process that used the addon", () => {
     // Of the types alone an attach holds megabytes.
     expect(perAttach).toBeLessThan(2 ** 20);
   }, 60_000);
+  it("lets go of a guest's image when the guest is closed, though a watch of it is still there", () => {
+    const { stdout, stderr } = run(`
+      const { readFileSync } = require("node:fs");
+      const maps = () => readFileSync("/proc/self/maps", "utf8").includes(image);
+      const guest = await require(lib).introspect(image);
+      const watch = guest.watch();
+      await watch.next();
+      const before = maps();
+      await guest.close();
+      // The thread of the last walk may be about to let go.
+      for (let i = 0; maps() && i < 100; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+      console.log(before, maps());
+      await watch.next().catch((error) => console.log(error.code));`);
+    expect(stdout, stderr).toBe("true false\nCLOSED\n");
+  });
   it("gets a rejection, never silence, when its result cannot be made", () => {
     const { stdout } = run(`
       const guest = await require(lib).introspect(image);
