@@ -87,7 +87,8 @@ async function unpacked(path: string): Promise<NativeFile> {
       `Unpack it first: ${command}`,
     );
   }
-  const unpack = magic.startsWith("1f8b") ? gzip : path.endsWith(".br") ? brotli : undefined;
+  // What has no first bytes, a FIFO say, is the addon's to refuse.
+  const unpack = magic.startsWith("1f8b") ? gzip : magic !== "" && path.endsWith(".br") ? brotli : undefined;
   if (!unpack) return { path };
   try {
     return { path, content: await unpack(await readFile(path), { maxOutputLength: MAX_UNPACKED }) };

@@ -50,6 +50,11 @@ function file(name: string, content: Uint8Array | string): string {
   return path;
 }
 
+function fifo(name: string): string {
+  execFileSync("mkfifo", [join(folder, name)]);
+  return join(folder, name);
+}
+
 /** A vmlinux of one C file, with these flags of gcc. */
 function compile(name: string, ...flags: string[]): string {
   const source = file(`${name}.c`, "struct task_struct { int pid; } init_task;\n");
@@ -199,6 +204,7 @@ describe("types and symbols from outside", () => {
     ["TYPES_INVALID", "an xz file", () => ({ types: file("isf.xz", Buffer.from("fd377a585a0000", "hex")) })],
     ["TYPES_INVALID", "a broken gzip file", () => ({ types: file("broken.gz", Buffer.from("1f8b08ff", "hex")) })],
     ["TYPES_INVALID", "a folder", () => ({ types: folder })],
+    ["TYPES_INVALID", "a FIFO that is called like a packed file", () => ({ types: fifo("types.br") })],
     ["SOURCE_NOT_FOUND", "no file", () => ({ types: join(folder, "nowhere") })],
     ["TYPES_INVALID", "a memory image", () => ({ types: image })],
     ["TYPES_INVALID", "a profile without members", () => ({ profile: file("empty.json", '{"xfilterProfile":1}') })],
