@@ -30,7 +30,8 @@ export interface Guest extends ClosesItself {
   /**
    * What each virtual CPU ran when the image was taken, found by the CPU's registers. ELF cores tell them.
    *
-   * @throws XFilterError: REGISTERS_NOT_FOUND for an image without registers, SOURCE_TRUNCATED, CLOSED after `close()`
+   * @throws XFilterError: REGISTERS_NOT_FOUND for an image without registers, WALK_BUDGET after 10 s, SOURCE_TRUNCATED,
+   * CLOSED after `close()`
    * @throws `signal.reason` when aborted
    */
   cpus(options?: CpusOptions): Promise<readonly Cpu[]>;

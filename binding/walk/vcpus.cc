@@ -33,7 +33,7 @@ class VcpuReader {
     return result;
   }
 
-  bool aborted() const { return walk_.budget.aborted(); }
+  const Budget& budget() const { return walk_.budget; }
 
  private:
   void readOffsets() {
@@ -128,7 +128,14 @@ Result<std::vector<VcpuTask>> readVcpus(const Kernel& kernel, std::span<const Vc
   std::vector<VcpuTask> tasks;
   for (const VcpuRegisters& vcpu : vcpus)
     tasks.push_back(reader.read(vcpu, static_cast<uint32_t>(tasks.size())));
-  if (reader.aborted()) return failure("ABORTED", "Reading the CPUs was aborted.", "");
+  if (reader.budget().aborted()) return failure("ABORTED", "Reading the CPUs was aborted.", "");
+  // A list that was walked in part does not tell who is hidden from it.
+  if (reader.budget().exhausted()) {
+    return failure(
+        "WALK_BUDGET", "Reading the CPUs did not end within 10 s.",
+        "Read them again when the image is in the page cache; a guest whose lists do not end may be "
+        "lying.");
+  }
   return tasks;
 }
 

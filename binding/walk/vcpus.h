@@ -28,7 +28,7 @@ struct VcpuTask {
 };
 
 /// The task of each vCPU: by the base of its GS register to its per-CPU memory, from there to its task.
-/// REGISTERS_NOT_FOUND if the image tells no registers.
+/// REGISTERS_NOT_FOUND if the image tells no registers; WALK_BUDGET or ABORTED if it did not end.
 Result<std::vector<VcpuTask>> readVcpus(const Kernel& kernel, std::span<const VcpuRegisters> vcpus,
                                         const std::stop_token& stop);
 
