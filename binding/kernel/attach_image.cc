@@ -30,6 +30,7 @@ constexpr uint64_t kAlwaysOnePiece = uint64_t{2} << 30;
 Result<AttachedGuest> attachToLargeRaw(const ImageOptions& options, uint64_t size,
                                        const KernelOptions& kernelOptions, Budget& budget) {
   std::optional<Error> error;
+  bool disagreed = false;
   for (const RawLayout& layout : likelyRawLayouts(size)) {
     const auto start = Clock::now();
     auto image = Image::open(options.path, layout.map(size));
@@ -38,10 +39,13 @@ Result<AttachedGuest> attachToLargeRaw(const ImageOptions& options, uint64_t siz
                           Clock::now() - start, kernelOptions, budget);
     if (!guest && !budget.spendLong()) return guest;
     if (guest && (!guest->kernel.ramEnd || layout.fits(size, *guest->kernel.ramEnd))) return guest;
+    disagreed = disagreed || guest.has_value();
     // An error that a kernel was found for says more than that there is none.
     if (!guest && (!error || std::strcmp(error->code, "KERNEL_NOT_FOUND") == 0)) error = guest.error();
   }
-  if (error) return tl::unexpected(*error);
+  // Where a kernel was found, and disagrees, it would be a lie that there is none.
+  const bool lies = error && disagreed && std::strcmp(error->code, "KERNEL_NOT_FOUND") == 0;
+  if (error && !lies) return tl::unexpected(*error);
   return failure("SOURCE_FORMAT",
                  "The guest's memory lies in " + options.path + " in an order that is not known.",
                  "Say how by memoryMap (--memory-map), or take an ELF core, which carries the addresses.");
