@@ -18,7 +18,7 @@ class XarrayWalk {
   XarrayWalk(WalkContext& walk, const std::function<void(VirtualAddress)>& visit)
       : walk_(walk),
         member_(*walk.layout().pidTable),
-        bitsPerLevel_(std::max(std::bit_width(member_.slots.elements), 2) - 1),
+        bitsPerLevel_(std::max<uint64_t>(std::bit_width(member_.slots.elements), 2) - 1),
         visit_(visit),
         left_(walk.roomFor(kMinPidSize)) {}
 

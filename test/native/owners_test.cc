@@ -18,8 +18,7 @@ FdTables twoTables() {
   tables.descriptors.push_back({3, 1});
   tables.descriptors.push_back({4, 2});
   tables.holders.resize(2);
-  tables.holders[0] = {0};
-  tables.holders[1] = {1};
+  tables.holders[1].process = 1;
   tables.tables = {{0, 1, 0, 100}, {1, 2, 100, 102}};
   return tables;
 }
