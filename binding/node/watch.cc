@@ -14,8 +14,9 @@ Napi::Function Watch::define(Napi::Env env) {
                      {InstanceMethod<&Watch::poll>("poll"), InstanceMethod<&Watch::moveTo>("moveTo")});
 }
 
-Napi::Value Watch::create(Napi::Env env, std::shared_ptr<const AttachedGuest> guest) {
-  auto state = std::make_shared<State>(std::move(guest));
+Napi::Value Watch::create(Napi::Env env, const std::shared_ptr<const AttachedGuest>& guest) {
+  auto state = std::make_shared<State>();
+  state->guest = guest;
   return environment(env).watchClass.New({Napi::External<std::shared_ptr<State>>::New(env, &state)});
 }
 

@@ -15,7 +15,7 @@ namespace xfilter::node {
 class Watch : public Napi::ObjectWrap<Watch> {
  public:
   static Napi::Function define(Napi::Env env);
-  static Napi::Value create(Napi::Env env, std::shared_ptr<const AttachedGuest> guest);
+  static Napi::Value create(Napi::Env env, const std::shared_ptr<const AttachedGuest>& guest);
 
   explicit Watch(const Napi::CallbackInfo& info);
 
@@ -23,7 +23,7 @@ class Watch : public Napi::ObjectWrap<Watch> {
   /// What the polls share. Polls come one after the other; the lock is for callers who do not keep to it.
   struct State {
     /// Weak: a watch that nobody polls any more keeps no closed guest. Only the environment's thread uses it.
-    std::weak_ptr<const AttachedGuest> guest;
+    std::weak_ptr<const AttachedGuest> guest{};
     std::mutex mutex{};  // for what follows
     WalkResult last{};
   };
