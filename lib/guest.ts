@@ -1,5 +1,5 @@
 import { type Cpu, toCpu } from "./cpu.ts";
-import { invalidOption, XFilterError } from "./errors.ts";
+import { invalidOption, XFilterError, type XFilterErrorCode } from "./errors.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import { type NativeGuest, type NativeJob, type NativeWalkOptions, runJob } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
@@ -74,6 +74,14 @@ export interface Attachable {
   attach(): Promise<{ native: NativeGuest; pauses?: Pauses }>;
   close(): void;
 }
+
+/** What is wrong with the memory of a guest that boots. */
+const BOOTING: readonly XFilterErrorCode[] = [
+  ...(["KERNEL_NOT_FOUND", "SYMBOLS_NOT_FOUND", "TYPES_NOT_FOUND", "TYPES_INVALID", "LAYOUT_INCOMPLETE"] as const),
+  "GUEST_CHANGED",
+];
+const MAX_BOOT_MS = 60_000;
+const BOOT_POLL_MS = 100;
 
 /** A guest that changes more often in a row does not settle. */
 const MAX_REATTACHES = 3;
@@ -151,8 +159,7 @@ export class AttachedGuest implements Guest {
     start: (options: NativeWalkOptions) => NativeJob<T>,
   ): Promise<{ result: T; pauseMs: number }> {
     for (let reattaches = 0; ; reattaches++) {
-      // An attach that failed, on a guest that was booting, is made up for.
-      if (this.#changed && this.#live) await this.#reattach(this.#live);
+      if (this.#changed && this.#live) await this.#reattachBooted(this.#live, signal);
       const native = this.#native;
       try {
         return await this.#walkOnce(signal, start);
@@ -162,6 +169,20 @@ export class AttachedGuest implements Guest {
         this.#checkOpen();
         this.#changed ||= native === this.#native;
       }
+    }
+  }
+
+  /** A guest that was reset has no kernel for a while, and then one whose first structures are not made yet. */
+  async #reattachBooted(live: Attachable, signal: AbortSignalLike | undefined): Promise<void> {
+    const endings = signal ? [signal, this.#closed.signal] : [this.#closed.signal];
+    for (const end = performance.now() + MAX_BOOT_MS; ; ) {
+      try {
+        return await this.#reattach(live);
+      } catch (error) {
+        const booting = error instanceof XFilterError && BOOTING.includes(error.code);
+        if (!booting || performance.now() > end) throw error;
+      }
+      await sleep(BOOT_POLL_MS, endings);
     }
   }
 

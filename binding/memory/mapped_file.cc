@@ -25,6 +25,9 @@ tl::unexpected<Error> openFailure(const std::string& path, int error) {
     case EACCES:
     case EPERM:
       return failure("SOURCE_PERMISSION", what, "Grant this user read permission on the file.");
+    case ENXIO:  // of open(), for a socket
+      return failure("SOURCE_FORMAT", path + " is a socket or a device, not a memory image.",
+                     "If it is QEMU's QMP socket, write qemu: in front of it.");
     default:
       return failure("SOURCE_IO", what, "Check the file and the medium that it is on.");
   }

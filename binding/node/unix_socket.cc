@@ -23,7 +23,8 @@ Error refused(const std::string& path, int error) {
           "SOURCE_NOT_FOUND", what,
           "Check the path; QEMU makes the socket if it is started with -qmp unix:PATH,server=on,wait=off."};
     case ECONNREFUSED:
-      return {"SOURCE_NOT_FOUND", what, "Nobody listens there: QEMU has ended, or it is no socket."};
+      return {"SOURCE_NOT_FOUND", what, "Nobody listens there. Start QEMU with -qmp unix:PATH,server=on,wait=off; an image is given "
+              "by its path, without qemu: in front."};
     case EACCES:
     case EPERM:
       return {"SOURCE_PERMISSION", what, "Grant this user write permission on the socket."};

@@ -147,12 +147,17 @@ class Comparison {
     return std::tie(p.uid, p.gid, p.euid, p.egid, p.suid, p.sgid, p.fsuid, p.fsgid, p.loginuid);
   }
 
+  // A process that ends leaves its namespaces first.
+  static bool netnsChanged(const Process& a, const Process& b) {
+    return a.netns != 0 && b.netns != 0 && a.netns != b.netns;
+  }
+
   bool changed(const Process& a, const Process& b) const {
     const auto name = [](const Process& p) { return std::string_view(p.comm.data(), p.commSize); };
     const auto cgroup = [](const Process& p, const WalkResult& walk) {
       return p.cgroup == kNoId ? std::string_view() : std::string_view(walk.cgroups[p.cgroup]);
     };
-    return credentials(a) != credentials(b) || name(a) != name(b) || a.netns != b.netns ||
+    return credentials(a) != credentials(b) || name(a) != name(b) || netnsChanged(a, b) ||
            cgroup(a, before_) != cgroup(b, after_);
   }
 

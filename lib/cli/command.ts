@@ -68,7 +68,7 @@ export function guestCommand(
       let incomplete: string | undefined;
       const snapshot = async (options = { details: false }) => {
         const taken = await guest.snapshot({ ...options, signal: context.signal });
-        incomplete = incompleteness(taken.quality);
+        incomplete = incompleteness(taken.quality, guest.kernel);
         return taken;
       };
       try {

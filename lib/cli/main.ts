@@ -1,8 +1,17 @@
 #!/usr/bin/env node
 // Ctrl-C is caught before anything else is loaded: from this line on it ends in 130, with nothing half done.
+import { constants } from "node:os";
+
 const interrupt = new AbortController();
-// Once: a second Ctrl-C ends the process the hard way.
-process.once("SIGINT", () => interrupt.abort());
+let ended: NodeJS.Signals | undefined;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  // Once: a second one ends the process the hard way.
+  process.once(signal, () => {
+    ended ??= signal;
+    interrupt.abort();
+  });
+}
 
 const { run } = await import("./program.ts");
-process.exitCode = await run(process.argv.slice(2), interrupt.signal);
+const code = await run(process.argv.slice(2), interrupt.signal);
+process.exitCode = ended && code !== 0 ? 128 + constants.signals[ended] : code;

@@ -42,7 +42,7 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
 function report(error: unknown): number {
   const { code = "INTERNAL", message = String(error) } = (error ?? {}) as { code?: string; message?: string };
   if (code === "ERR_INVALID_TARGET" || code === "ERR_INVALID_OPTION") {
-    printError("USAGE", usageMessage(message));
+    printError("USAGE", usageMessage(inOptions(message)));
     return USAGE;
   }
   printError(code, message);
@@ -74,6 +74,11 @@ function usageMessage(text: string): string {
     .trim()
     .replace(/\.$/, "");
   return `${what[0]?.toUpperCase()}${what.slice(1)}. See xfilter --help, or --help of the command.`;
+}
+
+/** The library's names of options as the command has them. */
+function inOptions(message: string): string {
+  return message.replace('consistency "pause"', "--pause").replace("memoryMap", "--memory-map");
 }
 
 /** One line on stderr. The message may hold bytes of the guest or of a path. */

@@ -4,7 +4,7 @@ import { sleep } from "../sleep.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { compareSockets, formatEndpoint, formatProtocol } from "./flow.ts";
-import { intervalOption } from "./interval.ts";
+import { intervalOption, STANDS_STILL } from "./interval.ts";
 import { type Column, formatTable } from "./table.ts";
 
 const COLUMNS: readonly Column[] = [
@@ -13,8 +13,18 @@ const COLUMNS: readonly Column[] = [
   { title: "EUID", align: "right" },
   { title: "COMMAND", flexible: true },
   { title: "FLOWS", align: "right" },
-  { title: "", flexible: true },
+  { title: "", flexible: true, shorten: shortenFlows },
 ];
+
+/** Whole flows as far as there is room, and how many more there are: never half an address. */
+function shortenFlows(flows: string, width: number): string {
+  const all = flows.split(", ");
+  for (let shown = all.length - 1; shown > 0; shown--) {
+    const text = `${all.slice(0, shown).join(", ")} +${all.length - shown}`;
+    if (text.length <= width) return text;
+  }
+  return "…".slice(0, width);
+}
 
 // The alternate screen keeps what was on the terminal; the cursor would flicker.
 const ENTER = "\x1b[?1049h\x1b[?25l";
@@ -37,12 +47,14 @@ export function topCommand(context: Context): Command {
 }
 
 async function top(invocation: Invocation, intervalMs: number): Promise<void> {
-  const { output, json } = invocation;
+  const { output, json, guest, warn } = invocation;
+  if (guest.kernel.format !== "qemu") warn(STANDS_STILL);
   const head = (snapshot: Snapshot) => title(invocation, snapshot);
   if (json) {
-    await refresh(invocation, intervalMs, (_, rows) =>
-      output.json(rows.map(({ process, flows }) => ({ ...process.toJSON(), flows }))),
-    );
+    await refresh(invocation, intervalMs, (_, rows) => {
+      const time = new Date().toISOString();
+      return output.json(rows.map(({ process, flows }) => ({ time, ...process.toJSON(), flows })));
+    });
   } else if (output.size) {
     await output.between(ENTER, LEAVE, () =>
       refresh(invocation, intervalMs, (snapshot, rows) => output.text(frame(head(snapshot), rows, output.size!))),

@@ -3,7 +3,7 @@ import type { Changes, Difference, Process, Socket } from "../index.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { compareSockets, formatEndpoint, formatOwners, formatProtocol } from "./flow.ts";
-import { intervalOption } from "./interval.ts";
+import { intervalOption, STANDS_STILL } from "./interval.ts";
 import { incompleteness } from "./quality.ts";
 
 /** One change, an object a line in JSON. */
@@ -18,23 +18,27 @@ interface Event {
 }
 
 export function watchCommand(context: Context): Command {
-  const command = guestCommand("watch", "print what changes among them, until Ctrl-C", context, (invocation) =>
-    watch(invocation, command.opts<{ interval: number }>().interval),
+  const command = guestCommand(
+    "watch",
+    "print which processes and sockets come, go and change, until Ctrl-C",
+    context,
+    (invocation) => watch(invocation, command.opts<{ interval: number }>().interval),
   );
   return command.addOption(intervalOption());
 }
 
 async function watch({ guest, output, signal, json, warn }: Invocation, intervalMs: number): Promise<void> {
   let warned: string | undefined;
+  if (guest.kernel.format !== "qemu") warn(STANDS_STILL);
   for await (const difference of guest.watch({ intervalMs, signal })) {
-    const { initial, processes, sockets, quality } = difference;
-    if (initial && !json) {
-      await output.lines([`watching ${processes.came.length} processes, ${sockets.came.length} sockets`]);
-    }
+    const { initial, time, processes, sockets, quality } = difference;
+    const counts = { processes: processes.came.length, sockets: sockets.came.length };
+    if (initial && json) await output.json([{ time: new Date(time).toISOString(), event: "watching", ...counts }]);
+    if (initial && !json) await output.lines([`watching ${counts.processes} processes, ${counts.sockets} sockets`]);
     const events = initial ? [] : eventsOf(difference);
     if (json) await output.json(events);
     else await output.lines(events.map(formatEvent));
-    const incomplete = quality ? incompleteness(quality) : undefined;
+    const incomplete = quality ? incompleteness(quality, guest.kernel) : undefined;
     if (incomplete !== undefined && incomplete !== warned) warn(incomplete);
     warned = incomplete ?? warned;
     if (output.gone) return;
@@ -80,12 +84,23 @@ const REATTACHED = "the guest was reset or got other RAM, and was attached to ag
 /** "12:03:04.512 + tcp ESTABLISHED 192.0.2.7:40000 198.51.100.2:22 uid 1003 539/nc/3" */
 export function formatEvent({ time, event, process, socket, before, count }: Event): string {
   const [, kind] = event.split("-");
-  const was = (before && describe(before)) ?? "";
-  const happened = kind === "missed" ? `${count} polls were left out: one took too long` : REATTACHED;
-  const is = process ? describe(process) : socket ? describe(socket) : happened;
-  // What did not change is said once.
-  const text = was !== "" && was !== is ? `${is} (was ${was})` : is;
-  return `${time.slice(11, 23)} ${SIGNS[kind!]} ${text}`;
+  const happened = kind === "missed" ? `polls left out because one took too long: ${count}` : REATTACHED;
+  const thing = process ?? socket;
+  const was = before && thing ? ` (was ${differing(before, thing)})` : "";
+  return `${time.slice(11, 23)} ${SIGNS[kind!]} ${thing ? describe(thing) : happened}${was}`;
+}
+
+// What changes all the time, or says the same as another field.
+const NOT_SAID = ["state", "cpu", "threads", "ppid", "session", "containerId"];
+
+/** "uid 1003, euid 1003": the fields of `before` that are others now. */
+function differing(before: Process | Socket, after: Process | Socket): string {
+  if (!("comm" in before)) return describe(before);
+  const now: Record<string, unknown> = { ...after.toJSON() };
+  return Object.entries(before.toJSON())
+    .filter(([key, value]) => value !== now[key] && !NOT_SAID.includes(key))
+    .map(([key, value]) => `${key} ${escapeText(String(value ?? "-")) || '""'}`)
+    .join(", ");
 }
 
 function describe(thing: Process | Socket): string {

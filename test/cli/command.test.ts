@@ -75,10 +75,22 @@ describe("xfilter watch and top", () => {
   it("go on until Ctrl-C", async () => {
     const watched = await xfilter(["watch", image, "--interval", "10"], { during: untilFirstLine });
     expect(watched.stdout).toBe(`watching ${truth.processes.length} processes, ${truth.sockets.length} sockets\n`);
-    expect([watched.stderr, watched.code]).toEqual(["", 130]);
+    const warning =
+      "xfilter: warning: an image stands still: nothing will change. Guests that run are given as qemu:…\n";
+    expect([watched.stderr, watched.code]).toEqual([warning, 130]);
     const topped = await xfilter(["top", image, "--interval", "10"], { during: untilFirstLine });
     expect(topped.stdout).toMatch(/^PID +UID +EUID +COMMAND +FLOWS/m);
-    expect([topped.stderr, topped.code]).toEqual(["", 130]);
+    expect([topped.stderr, topped.code]).toEqual([warning, 130]);
+  });
+  it("end in order when the service or the terminal that they run in does", async () => {
+    const terminated = await xfilter(["watch", image, "--interval", "10"], {
+      during: (child) => void child.stdout.once("data", () => child.kill("SIGTERM")),
+    });
+    expect(terminated.code).toBe(143);
+    const hungUp = await xfilter(["top", image, "--interval", "10"], {
+      during: (child) => void child.stdout.once("data", () => child.kill("SIGHUP")),
+    });
+    expect(hungUp.code).toBe(129);
   });
   it("end when nobody reads any more", async () => {
     const { code } = await xfilter(["top", image, "--json", "--interval", "1"], {

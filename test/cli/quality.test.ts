@@ -6,20 +6,27 @@ import { incompleteness } from "../../lib/cli/quality.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
 import { columns, QUALITY } from "../lib/columns.ts";
 
-const guest = vi.hoisted(() => ({ snapshot: vi.fn(), close: async () => {} }));
+const guest = vi.hoisted(() => ({ kernel: { format: "raw" }, snapshot: vi.fn(), close: async () => {} }));
 vi.mock("../../lib/index.ts", () => ({ introspect: async () => guest }));
 
 describe("what a listing may lack", () => {
   it("is nothing when nothing went wrong", () => {
-    expect(incompleteness({ ...QUALITY, pauseMs: 0, retries: 3 })).toBeUndefined();
+    expect(incompleteness({ ...QUALITY, pauseMs: 0, retries: 3 }, { format: "raw" })).toBeUndefined();
   });
   it.each([
     [{ badPointers: 1 }, "1 unreadable object."],
     [{ badPointers: 2, limited: 1 }, "2 unreadable objects, 1 value beyond a bound."],
     [{ torn: 1, abandoned: 2 }, "1 torn link, 2 objects left out for it."],
   ])("is told of %j", (losses, told) => {
-    expect(incompleteness({ ...QUALITY, pauseMs: 0, ...losses })).toContain(`the listing may be incomplete: ${told}`);
+    expect(incompleteness({ ...QUALITY, pauseMs: 0, ...losses }, { format: "raw" })).toContain(
+      `the listing may be incomplete: ${told}`,
+    );
   });
+});
+
+it("what a listing of a guest that runs may lack is no matter of its image", () => {
+  const told = incompleteness({ ...QUALITY, pauseMs: 0, torn: 1 }, { format: "qemu" });
+  expect(told).toContain("try again, or with --pause");
 });
 
 describe("xfilter ps of a damaged guest", () => {

@@ -41,7 +41,7 @@ describe("xfilter watch", () => {
   });
   it("shows what a process was before it changed", () => {
     expect(shown({ processes: { ...NONE, changed: [{ before: nc(1003), after: nc(0) }] } })).toEqual([
-      "12:03:04.512 ~ process 539 nc uid 0 gid 100 parent 1 (was process 539 nc uid 1003 gid 100 parent 1)",
+      "12:03:04.512 ~ process 539 nc uid 0 gid 100 parent 1 (was uid 1003, euid 1003)",
     ]);
   });
   it("shows sockets with their owners, or why they have none; what closed comes first", () => {
@@ -51,7 +51,7 @@ describe("xfilter watch", () => {
     ]);
   });
   it("says how many polls were left out", () => {
-    expect(shown({ missedPolls: 2 })).toEqual(["12:03:04.512 ! 2 polls were left out: one took too long"]);
+    expect(shown({ missedPolls: 2 })).toEqual(["12:03:04.512 ! polls left out because one took too long: 2"]);
   });
   it("says that the guest is another", () => {
     expect(shown({ reattached: true })).toEqual([

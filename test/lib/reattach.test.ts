@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { toXFilterError } from "../../lib/errors.ts";
 import { type Attachable, AttachedGuest } from "../../lib/guest.ts";
 import type { NativeGuest, NativeJob, NativeSnapshot } from "../../lib/native.ts";
 import { columns } from "./columns.ts";
 import { KERNEL } from "./kernel.ts";
 
-const rejected = (code: string) => Object.assign(new Error("changed"), { code, advice: "" });
+const rejected = (code: string) => toXFilterError({ code, message: "changed", advice: "" });
 
 /** A guest of which the `n`th attach reads a release "n", and whose walks fail until the attach numbered `settles`. */
 function changingGuest(settles: number, code = "GUEST_CHANGED") {
@@ -71,12 +72,21 @@ describe("a guest that has changed", () => {
     expect(polled).toEqual(["0", "1"]);
     expect([value!.reattached, value!.quality]).toEqual([true, null]);
   });
-  it("and has no kernel yet, because it boots, is attached to by the next walk that finds one", async () => {
+  it("and has no kernel yet, because it boots, is waited for", async () => {
     const { guest, booting } = changingGuest(1);
-    booting.push(rejected("KERNEL_NOT_FOUND"));
-    await expect(guest.snapshot()).rejects.toMatchObject({ code: "KERNEL_NOT_FOUND" });
+    booting.push(rejected("TYPES_INVALID"), rejected("KERNEL_NOT_FOUND"));
     expect((await guest.snapshot()).processes).toHaveLength(1);
     expect(guest.kernel.release).toBe("1");
+  });
+  it("is not waited for any longer when nobody wants it", async () => {
+    const { guest, booting } = changingGuest(1);
+    booting.push(...Array.from({ length: 1000 }, () => rejected("KERNEL_NOT_FOUND")));
+    const abort = AbortSignal.timeout(50);
+    await expect(guest.snapshot({ signal: abort })).rejects.toMatchObject({ name: "TimeoutError" });
+    const next = guest.snapshot();
+    const closed = expect(next).rejects.toMatchObject({ code: "CLOSED" });
+    await guest.close();
+    await closed;
   });
   it("is not attached to anew for any other error", async () => {
     const { guest, closed } = changingGuest(1, "SOURCE_GONE");

@@ -77,9 +77,16 @@ TEST_CASE("difference: changed credentials, names, namespaces and cgroups, not w
   CHECK(changes([](Process& p) { p.fsgid = 7; }) == 1);
   CHECK(changes([](Process& p) { p.loginuid = 7; }) == 1);
   CHECK(changes([](Process& p) { p.comm[0] = 'y'; }) == 1);
-  CHECK(changes([](Process& p) { p.netns = 7; }) == 1);
+  CHECK(changes([](Process& p) { p.netns = 0; }) == 0);  // it has ended, and is not reaped yet
   CHECK(changes([](Process& p) { p.cgroup = 0; }) == 1);
   CHECK(changes([](Process& p) { p.state = 'R', p.cpu = 1, p.threads = 2, p.ppid = 1; }) == 0);
+}
+
+TEST_CASE("difference: another network namespace is a change") {
+  WalkResult before = calm(), after = calm();
+  before.processes[1].netns = 6;
+  after.processes[1].netns = 7;
+  CHECK(compare(before, after).processes.changed.size() == 1);
 }
 
 TEST_CASE("difference: cgroups are compared by their paths: each walk numbers them anew") {
