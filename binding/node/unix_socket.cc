@@ -23,7 +23,8 @@ Error refused(const std::string& path, int error) {
           "SOURCE_NOT_FOUND", what,
           "Check the path; QEMU makes the socket if it is started with -qmp unix:PATH,server=on,wait=off."};
     case ECONNREFUSED:
-      return {"SOURCE_NOT_FOUND", what, "Nobody listens there. Start QEMU with -qmp unix:PATH,server=on,wait=off; an image is given "
+      return {"SOURCE_NOT_FOUND", what,
+              "Nobody listens there. Start QEMU with -qmp unix:PATH,server=on,wait=off; an image is given "
               "by its path, without qemu: in front."};
     case EACCES:
     case EPERM:
