@@ -11,7 +11,9 @@ namespace xfilter {
 
 enum class ChainEnd : uint8_t { kReached, kTorn, kUnmapped };
 
-/// Follows a chain once, as far as its links hold.
+/// Follows a chain once, as far as its links hold. Back links alone do not keep it from going in circles: an
+/// empty `struct list_head`, in memory that was a bucket's, reads as a chain whose only node is its own head,
+/// and a longer list as a ring of nodes that confirm each other.
 template <class Visit>
 ChainEnd followChain(WalkContext& walk, VirtualAddress head, VirtualAddress first, uint64_t bucket,
                      Visit visit) {
@@ -20,8 +22,12 @@ ChainEnd followChain(WalkContext& walk, VirtualAddress head, VirtualAddress firs
   const auto& member = *walk.layout().tables;
   VirtualAddress link = head;
   VirtualAddress node = first;
-  while (node && (node.value & 1) == 0) {
+  // Brent: what goes in circles comes back to the node at some power of two.
+  VirtualAddress mark = head;
+  for (uint64_t steps = 1; node && (node.value & 1) == 0; ++steps) {
     if (!walk.budget.spend()) return ChainEnd::kReached;
+    if (node == mark) return ChainEnd::kTorn;
+    if ((steps & (steps - 1)) == 0) mark = node;
     GuestObject links(walk.memory, node);
     // In this order: a node that was still in its place afterwards was so when it told its successor.
     const VirtualAddress next = links.pointer(member.next);
@@ -48,9 +54,8 @@ ChainEnd followChain(WalkContext& walk, VirtualAddress head, VirtualAddress firs
 ///   into another
 ///                chain, because a node moved, ends with another number
 ///
-/// Each node's `pprev` must lead back to the link that led to it, which also keeps the walk from going in
-/// circles. In a guest that runs a chain where that fails is followed again from its head: its nodes may come
-/// several times.
+/// Each node's `pprev` must lead back to the link that led to it. In a guest that runs a chain where that
+/// fails is followed again from its head: its nodes may come several times.
 template <class Visit>
 void forEachChainNode(WalkContext& walk, VirtualAddress head, VirtualAddress first, uint64_t bucket,
                       Visit visit) {

@@ -155,6 +155,12 @@ class FakeKernel {
     guest.write(head, node);
     if (next) guest.write(VirtualAddress{next} + 8, node);
   }
+  /// The head of chain `bucket` of the raw table leads to itself; what lies behind it, too, as to a
+  /// predecessor.
+  void selfHash(uint32_t bucket) {
+    const VirtualAddress head = rawTable_ + bucket * 8;
+    link(head, head, head);
+  }
   void unhash(const File& file) {
     const VirtualAddress node = file.sock + kSkNode;
     const VirtualAddress next{guest.read(node)}, link{guest.read(node + 8)};

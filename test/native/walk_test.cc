@@ -332,6 +332,16 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("walk: a chain that goes in circles, each link confirmed, is followed once") {
+  FakeKernel kernel;
+  const auto other = kernel.addSocket({.type = 3, .localPort = 1});
+  kernel.hash(other, 3);
+  kernel.selfHash(0);  // its back link is the head of chain 1, which leads nowhere else then
+  const auto result = walkAll(kernel);
+  CHECK(result.quality.torn == 2);
+  CHECK(result.sockets.size() == 1);
+}
+
 TEST_CASE("walk: it ends with its budget, and at once when it is aborted") {
   FakeKernel kernel;
   kernel.addProcess({.pid = 10, .maxFds = 1 << 20});

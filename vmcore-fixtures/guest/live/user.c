@@ -78,7 +78,8 @@ static void connection(uid_t uid) {
     client = some_socket(uid, family, SOCK_STREAM | SOCK_NONBLOCK);
   if (client != -1) connect(client, &address.any, length);
   if (client != -1 && !chance(8)) server = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-  if (server != -1 && chance(2)) (void)!write(server, "x", 1);
+  /* The other end need not be ours: another of the user's may have meant the one who had this port before. */
+  if (server != -1 && chance(2)) send(server, "x", 1, MSG_NOSIGNAL);
   if (client != -1 && chance(2)) setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   if (chance(4)) return; /* all of them stay open for a while */
   close(listener);
