@@ -15,7 +15,12 @@ export function buildNative(): void {
 
 /** The core's layers, without Node. */
 export function nativeTimes(image: string, runs: number): Times {
-  return parse(run(program, [image, String(runs)]));
+  return parseTimes(lines(run(program, [image, String(runs)])));
+}
+
+/** What another program that follows the floor's pointers must count, by the core's own walk. */
+export function expectedCounts(image: string): unknown {
+  return JSON.parse(run(program, ["--expected", image]));
 }
 
 /** Compiles the floor for one raw image; null, with the reason on stderr, for an image that it cannot be measured on. */
@@ -35,17 +40,21 @@ export function buildFloor(image: string): string | null {
 
 /** Fails where the floor counted other sockets than the walk. */
 export function floorTimes(floor: string, image: string, runs: number): Times {
-  return parse(run(floor, [image, String(runs)]));
+  return parseTimes(lines(run(floor, [image, String(runs)])));
 }
 
-function parse(lines: string): Times {
-  const rows = lines.trim().split("\n");
+/** Of lines of JSON, a layer each. */
+export function parseTimes(rows: readonly string[]): Times {
   return new Map(
     rows.map((line) => {
       const { what, times } = JSON.parse(line) as { what: string; times: number[] };
       return [what, times];
     }),
   );
+}
+
+function lines(text: string): string[] {
+  return text.trim().split("\n");
 }
 
 function run(command: string, args: readonly string[]): string {

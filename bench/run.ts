@@ -5,15 +5,18 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { introspect } from "../lib/index.ts";
+import { chooseDrgn, drgnTimes } from "./drgn/drgn.ts";
 import { type BenchImage, chooseImages } from "./images.ts";
 import { libraryLayers } from "./library.ts";
 import { addTimes, type Measurement, measureInterleaved, summarize, type Times } from "./measure.ts";
 import { buildFloor, buildNative, floorTimes, nativeTimes } from "./native.ts";
 import { conditions, markdown, type Soak, soakSentence, svg, table } from "./report.ts";
 
-// Library, core and floor take turns.
+// Library, core, floor and drgn take turns.
 const TURNS = 4;
 const RUNS_A_TURN = 50;
+// Each of them is a start and two walks, and takes seconds.
+const DRGN_RUNS_A_TURN = 3;
 
 const { values: options } = parseArgs({
   options: {
@@ -22,18 +25,26 @@ const { values: options } = parseArgs({
     markdown: { type: "string" },
     svg: { type: "string" },
     soak: { type: "boolean", default: false },
+    drgn: { type: "string" },
+    vmlinux: { type: "string" },
   },
 });
+
+const withDrgn = chooseDrgn(options.drgn, options.vmlinux);
 
 async function measureImage({ name, path }: BenchImage): Promise<Measurement[]> {
   const guest = await introspect({ vmcore: path });
   const floor = buildFloor(path);
+  let drgn = withDrgn;
   const all: Times = new Map();
   try {
     for (let turn = 0; turn < TURNS; turn++) {
       addTimes(all, nativeTimes(path, RUNS_A_TURN));
       if (floor) addTimes(all, floorTimes(floor, path, RUNS_A_TURN));
       addTimes(all, await measureInterleaved(libraryLayers(path, guest), RUNS_A_TURN));
+      const byDrgn = drgn && drgnTimes(drgn, path, DRGN_RUNS_A_TURN);
+      if (byDrgn) addTimes(all, byDrgn);
+      else drgn = null;
     }
     const { processes, sockets } = (await guest.snapshot()).quality;
     const title = `${name} (${processes} processes, ${sockets} sockets)`;

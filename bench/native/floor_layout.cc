@@ -12,8 +12,15 @@ void define(const char* name, uint64_t value) {
   std::printf("#define %s 0x%llxull\n", name, static_cast<unsigned long long>(value));
 }
 
-/// What the floor must find, by the core's own walk: of each process the table of its main thread.
-void printExpected(const Kernel& kernel) {
+/// What following the pointers must count.
+struct FdSide {
+  uint64_t processes = 0;
+  uint64_t owners = 0;
+  uint64_t ports = 0;
+};
+
+/// By the core's own walk: of each process the table of its main thread.
+FdSide countFdSide(const Kernel& kernel) {
   WalkContext context{kernel, KernelMemory(kernel.space), Budget({}, std::chrono::minutes(1))};
   const Tasks tasks = walkTasks(context);
   std::vector<TableHolder> tables;
@@ -23,17 +30,14 @@ void printExpected(const Kernel& kernel) {
     if (files) tables.push_back({files, row});
   }
   const HeldSockets held = walkFiles(context, tables);
-  uint64_t owners = 0;
-  uint64_t ports = 0;
+  FdSide counted{.processes = tasks.processes.size()};
   for (const Owner& owner : held.owners) {
     const Socket& socket = held.sockets[owner.socket];
     if (socket.mptcp) continue;
-    ++owners;
-    if (socket.protocol != Protocol::kRaw) ports += socket.localPort + 3ull * socket.remotePort;
+    ++counted.owners;
+    if (socket.protocol != Protocol::kRaw) counted.ports += socket.localPort + 3ull * socket.remotePort;
   }
-  define("EXPECTED_PROCESSES", tasks.processes.size());
-  define("EXPECTED_OWNERS", owners);
-  define("EXPECTED_PORTS", ports);
+  return counted;
 }
 
 }  // namespace
@@ -76,8 +80,18 @@ Result<void> printFloorLayout(const PhysicalMemory& memory, const Kernel& kernel
   define("SOCK_RCV_SADDR", layout.sock.rcv_saddr.offset);
   define("INET_SPORT", layout.inet_sock.sport.offset);
   define("INET_DPORT", layout.inet_sock.dport.offset);
-  printExpected(kernel);
+  const FdSide expected = countFdSide(kernel);
+  define("EXPECTED_PROCESSES", expected.processes);
+  define("EXPECTED_OWNERS", expected.owners);
+  define("EXPECTED_PORTS", expected.ports);
   return {};
+}
+
+void printExpected(const Kernel& kernel) {
+  const auto [processes, owners, ports] = countFdSide(kernel);
+  std::printf("{\"processes\":%llu,\"owners\":%llu,\"ports\":%llu}\n",
+              static_cast<unsigned long long>(processes), static_cast<unsigned long long>(owners),
+              static_cast<unsigned long long>(ports));
 }
 
 }  // namespace xfilter

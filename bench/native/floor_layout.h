@@ -8,4 +8,7 @@ namespace xfilter {
 /// floor follows, and what the floor must count.
 Result<void> printFloorLayout(const PhysicalMemory& memory, const Kernel& kernel);
 
+/// Prints one JSON object with what the floor, or another program that follows the same pointers, must count.
+void printExpected(const Kernel& kernel);
+
 }  // namespace xfilter

@@ -1,10 +1,9 @@
 // The core's layers without Node: `xfilter_bench IMAGE RUNS` prints one JSON line a layer with the
 // milliseconds of each run; `xfilter_bench --offsets IMAGE` prints the header that the floor is compiled
-// with.
+// with, `xfilter_bench --expected IMAGE` what drgn's walk must count.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <string>
 
@@ -144,16 +143,20 @@ void measure(const std::string& path, int runs) {
 }  // namespace xfilter
 
 int main(int count, char** arguments) {
-  if (count == 3 && std::strcmp(arguments[1], "--offsets") == 0) {
+  const std::string first = count == 3 ? arguments[1] : "";
+  if (first == "--offsets" || first == "--expected") {
     const auto image = xfilter::need(xfilter::Image::open(arguments[2]));
     xfilter::Budget budget = xfilter::ample();
     const auto kernel = xfilter::need(xfilter::findKernel(*image, {}, budget));
-    if (const auto printed = xfilter::printFloorLayout(*image, kernel); !printed)
+    if (first == "--expected") {
+      xfilter::printExpected(kernel);
+    } else if (const auto printed = xfilter::printFloorLayout(*image, kernel); !printed) {
       xfilter::fail(printed.error());
+    }
     return 0;
   }
   if (count != 3) {
-    std::fprintf(stderr, "usage: xfilter_bench IMAGE RUNS | xfilter_bench --offsets IMAGE\n");
+    std::fprintf(stderr, "usage: xfilter_bench IMAGE RUNS | xfilter_bench --offsets|--expected IMAGE\n");
     return 2;
   }
   xfilter::measure(arguments[1], std::atoi(arguments[2]));
