@@ -58,7 +58,8 @@ const shown = ({ protocol, local, remote, inode }: Socket) =>
   `${protocol} ${local.address}:${local.port} → ${remote.address}:${remote.port} (inode ${inode})`;
 
 function falseAttribution(snapshot: Snapshot, socket: Socket, owners: readonly Owner[]): string[] {
-  const user = userOfPort(socket.local.port);
+  // What a ping socket has for a port is an identifier, and the kernel's choice.
+  const user = ["tcp", "udp"].includes(socket.protocol) ? userOfPort(socket.local.port) : null;
   const found: string[] = [];
   for (const { pid, fd, comm } of owners) {
     const whose = ids(snapshot.process(pid)!);

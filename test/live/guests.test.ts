@@ -1,28 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Guest, introspect, type Snapshot, type Target } from "../../lib/index.ts";
+import { type Guest, introspect, type Target } from "../../lib/index.ts";
 import { type LiveGuest, startLive } from "../../vmcore-fixtures/live.ts";
 import { recipes } from "../../vmcore-fixtures/recipes.ts";
-import type { Truth } from "../../vmcore-fixtures/truth.ts";
-import { compare } from "../kernels/compare.ts";
 import { type ChurnTally, walkUnderChurn } from "./tally.ts";
-
-const log = (line: string) => process.stderr.write(`${line}\n`);
-
-/** What stands still is compared; kernel workers come and go all the same. */
-function differences(truth: Truth, snapshot: Snapshot): string[] {
-  const reading = snapshot.toJSON();
-  const workers = [...truth.processes, ...reading.processes].filter(({ comm }) => comm.startsWith("kworker/"));
-  return compare({ ...truth, unstable: workers.map(({ pid, comm }) => ({ pid, comm })) }, reading);
-}
-
-/** Right after the truth. A connection whose time is up goes in between now and then: that does not happen thrice. */
-async function differencesFromTruth(live: LiveGuest, guest: Guest): Promise<string[]> {
-  for (let tries = 1; ; tries++) {
-    const found = differences(await live.truth(), await guest.snapshot({ details: true }));
-    for (const difference of found) log(`try ${tries}: ${difference}`);
-    if (found.length === 0 || tries === 3) return found;
-  }
-}
+import { differencesFromTruth, log } from "./truth.ts";
 
 async function attached<T>(target: Target, body: (guest: Guest) => Promise<T>): Promise<T> {
   const guest = await introspect(target);

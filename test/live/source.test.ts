@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Guest, introspect, type Snapshot, type Target } from "../../lib/index.ts";
 import { type LiveGuest, type LiveOptions, startLive } from "../../vmcore-fixtures/live.ts";
 import { recipes } from "../../vmcore-fixtures/recipes.ts";
-import { compare } from "../kernels/compare.ts";
+import { differencesFromTruth } from "./truth.ts";
 
 const MEBIBYTES = 160;
 // As small as leaves the balloon something to take.
@@ -44,10 +44,10 @@ describe.each(["shared-file", "memfd", "private"] as const)(
 
     it.each(["qmp", "pid"] as const)("is read as it says of itself, by its %s", async (by) => {
       const target = { qemu: by === "qmp" ? { qmp: live.qmp } : { pid: live.pid } };
-      const truth = await live.truth();
-      const snapshot = await snapshotOf(target);
-      expect(compare(truth, snapshot.toJSON())).toEqual([]);
-      expect(snapshot.quality).toMatchObject({ badPointers: 0, torn: 0, limited: 0 });
+      await within(target, async (guest) => {
+        expect(await differencesFromTruth(live, guest)).toEqual([]);
+        expect((await guest.snapshot()).quality).toMatchObject({ badPointers: 0, torn: 0, limited: 0 });
+      });
     });
 
     it("takes no more memory on the host by being attached to, scanned and walked, ballooned or not", async () => {
