@@ -1,7 +1,8 @@
 import { type Cpu, toCpu } from "./cpu.ts";
 import { invalidOption, XFilterError, type XFilterErrorCode } from "./errors.ts";
+import { runJob } from "./job.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
-import { type NativeGuest, type NativeJob, type NativeWalkOptions, runJob } from "./native.ts";
+import type { NativeGuest, NativeJob, NativeWalkOptions } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import type { Pauses } from "./pause/pauses.ts";
 import { sleep } from "./sleep.ts";
@@ -144,8 +145,7 @@ export class AttachedGuest implements Guest {
       });
       return { ...walked, reattached };
     };
-    const endings = signal ? [signal, this.#closed.signal] : [this.#closed.signal];
-    return differences(poll, (milliseconds) => sleep(milliseconds, endings), intervalMs);
+    return differences(poll, (milliseconds) => this.#sleep(milliseconds, signal), intervalMs);
   }
 
   profile(): string {
@@ -174,7 +174,6 @@ export class AttachedGuest implements Guest {
 
   /** A guest that was reset has no kernel for a while, and then one whose first structures are not made yet. */
   async #reattachBooted(live: Attachable, signal: AbortSignalLike | undefined): Promise<void> {
-    const endings = signal ? [signal, this.#closed.signal] : [this.#closed.signal];
     for (const end = performance.now() + MAX_BOOT_MS; ; ) {
       try {
         return await this.#reattach(live);
@@ -182,8 +181,13 @@ export class AttachedGuest implements Guest {
         const booting = error instanceof XFilterError && BOOTING.includes(error.code);
         if (!booting || performance.now() > end) throw error;
       }
-      await sleep(BOOT_POLL_MS, endings);
+      await this.#sleep(BOOT_POLL_MS, signal);
     }
+  }
+
+  /** Ends early, and rejects, when the signal is aborted or the guest is closed. */
+  #sleep(milliseconds: number, signal: AbortSignalLike | undefined): Promise<void> {
+    return sleep(milliseconds, signal ? [signal, this.#closed.signal] : [this.#closed.signal]);
   }
 
   async #walkOnce<T>(

@@ -1,8 +1,9 @@
 import { argumentRangeError, invalidOption, XFilterError } from "./errors.ts";
 import { AttachedGuest, type Guest } from "./guest.ts";
+import { runJob } from "./job.ts";
 import { checkKernelFiles, type KernelFiles, prepareKernelFiles } from "./kernel-files.ts";
 import { checkMemoryMap, type MemoryMapEntry } from "./memory-map.ts";
-import { loadNative, type NativeAttachOptions, runJob } from "./native.ts";
+import { loadNative, type NativeAttachOptions } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import { Pauses } from "./pause/pauses.ts";
 import { liveSource } from "./sources/qemu.ts";

@@ -4,7 +4,8 @@ import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { type BrotliOptions, brotliDecompress, gunzip, type InputType, type ZlibOptions } from "node:zlib";
 import { invalidOption, XFilterError } from "./errors.ts";
-import { loadNative, type NativeFile, type NativeFiles, runJob } from "./native.ts";
+import { runJob } from "./job.ts";
+import { loadNative, type NativeFile, type NativeFiles } from "./native.ts";
 import type { AbortSignalLike } from "./options.ts";
 import { btfOfDwarf } from "./pahole.ts";
 

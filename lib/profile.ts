@@ -1,6 +1,7 @@
 import { invalidOption } from "./errors.ts";
+import { runJob } from "./job.ts";
 import { checkKernelFiles, type KernelFiles, prepareKernelFiles } from "./kernel-files.ts";
-import { loadNative, runJob } from "./native.ts";
+import { loadNative } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 
 /** What to make a profile of. Without symbols in either file, the profile has only types. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type NativeJob, runJob } from "../../lib/native.ts";
+import { runJob } from "../../lib/job.ts";
+import type { NativeJob } from "../../lib/native.ts";
 
 /** A job that ends when it is told to, and as the addon's ends when it is cancelled. */
 function job(): NativeJob<string> & { resolve(value: string): void; cancelled: number } {
