@@ -120,7 +120,7 @@ void PageCopies::refresh(PhysicalAddress address) const {
   const Piece* const piece = source_.pieceAt(address);
   if (piece == nullptr || piece->bytes != nullptr) return;
   const uint64_t offset = (address.value - piece->start.value) & ~(kPageSize - 1);
-  if (!isLoaded(piece->firstPage + offset / kPageSize)) return;
+  if (!isLoaded(piece->firstPage + offset / kPageSize) || piece->present->run(offset) == 0) return;
   std::vector<Part> page = {{piece, offset, kPageSize}};
   copy(page);
 }

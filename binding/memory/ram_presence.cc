@@ -44,13 +44,19 @@ bool RamPresence::inFile(uint64_t offset) const {
   return file_ >= 0 && lseek(file_, at, SEEK_DATA) == at;
 }
 
+bool RamPresence::nowInProcess(uint64_t offset) const {
+  std::array<uint64_t, 1> word;
+  process_.residentPages(address_ + offset, word);
+  return word[0] & 1;
+}
+
 uint64_t RamPresence::run(uint64_t offset) const {
   const uint64_t place = phase_ + (offset & ~(kPageSize - 1));
   Block& block = fresh(place / kBlock);
   const uint64_t first = place % kBlock / kPageSize;
   const auto word = [&](uint64_t page) { return block.present[page / 64].load(std::memory_order_relaxed); };
   if (!(word(first) >> (first % 64) & 1)) {
-    if (!inFile(place - phase_)) return 0;
+    if (!inFile(place - phase_) && !nowInProcess(place - phase_)) return 0;
     block.present[first / 64].fetch_or(uint64_t{1} << (first % 64), std::memory_order_relaxed);
   }
   uint64_t page = first + 1;

@@ -13,9 +13,10 @@ namespace xfilter {
 /// Which pages of a piece of guest RAM exist on the host. To read one that does not through a mapping would
 /// make it: undo a balloon, eat a huge page.
 ///
-/// The process's page table tells most of it, 2 MiB at a time, believed for a second: a page that the host
-/// took away meanwhile costs one page when it is read. The file tells the rest, where there is one: another
-/// process (vhost-user) may have written there.
+/// The process's page table tells most of it, 2 MiB at a time. That a page is there is believed for a second:
+/// if the host took it away meanwhile, reading costs one page. That one is not there is never believed, but
+/// asked for again: a guest that has just begun to use it would lose what lies there. The file tells the
+/// rest, where there is one: another process (vhost-user) may have written there.
 ///
 /// Threads: for any number at once.
 class RamPresence {
@@ -41,6 +42,7 @@ class RamPresence {
 
   Block& fresh(uint64_t block) const;
   bool inFile(uint64_t offset) const;
+  bool nowInProcess(uint64_t offset) const;
 
   const HostProcess& process_;
   uint64_t address_, size_, phase_;

@@ -166,6 +166,7 @@ TEST_CASE("live memory: no page comes into being by reading or scanning, shared 
       REQUIRE(bytes.size() >= kPageSize);
       volatile std::byte touched = bytes[kPageSize - 1];
       (void)touched;
+      source.refresh(kStart + page * kPageSize);
     }
     std::vector<uint64_t> stored;
     for (MemoryRange run = source.nextStored({0}); run.size > 0;
@@ -189,6 +190,21 @@ TEST_CASE("live memory: a page that only the file has, and the process never tou
   REQUIRE(pwrite(memory.file, &number, sizeof number, static_cast<off_t>(900 * kPageSize)) == sizeof number);
   CHECK(numberAt(**live, 900) == 900);
   CHECK((*live)->nextStored(kStart + 601 * kPageSize).start == kStart + 900 * kPageSize);
+}
+
+TEST_CASE(
+    "live memory: a page that the guest begins to use is there at once, whether it was looked for before or "
+    "not") {
+  const Memory memory(false);
+  Other other(memory.bytes, [](std::byte* bytes) { std::memset(bytes + 4 * kPageSize, 44, 2 * kPageSize); });
+  const auto live = openLive(other.pid(), memory);
+  REQUIRE(live);
+  const auto first = (*live)->epoch();
+  CHECK(numberAt(*first, 4) == 0);
+  other.change();
+  CHECK(numberAt(*first, 4) == 0);
+  const auto second = (*live)->epoch();
+  for (const uint64_t page : {4, 5}) CHECK(numberAt(*second, page) == 0x2c2c2c2c2c2c2c2c);
 }
 
 TEST_CASE("live memory: an epoch keeps what it read, a later one and a refresh read anew") {
