@@ -26,7 +26,7 @@ constexpr uint32_t kAliases = bit(kTypedef) | bit(kVolatile) | bit(kConst) | bit
 
 Error invalid(std::string what) {
   return {"TYPES_INVALID", "The kernel's BTF " + std::move(what) + ".",
-          "Give the types of exactly this kernel as a file (types, --types)."};
+          "Give the types of exactly this kernel as a file (types)."};
 }
 
 std::string hex(size_t offset) {

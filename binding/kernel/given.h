@@ -54,12 +54,12 @@ class Given {
 
 /// What to do about missing types and symbols.
 inline constexpr char kSupplyTypes[] =
-    "Give the types of exactly this kernel (types, --types): its vmlinux, a BTF file such as "
+    "Give the types of exactly this kernel (types): its vmlinux, a BTF file such as "
     "/sys/kernel/btf/vmlinux of a machine that runs it, or an ISF file; or a profile made of these "
-    "(profile, --profile).";
+    "(profile).";
 inline constexpr char kSupplySymbols[] =
-    "Give the symbols of exactly this kernel (symbols, --symbols): its System.map, vmlinux or ISF file; or a "
-    "profile made of these (profile, --profile). A kernel tells its own if it was built with CONFIG_KALLSYMS "
+    "Give the symbols of exactly this kernel (symbols): its System.map, vmlinux or ISF file; or a "
+    "profile made of these (profile). A kernel tells its own if it was built with CONFIG_KALLSYMS "
     "and CONFIG_KALLSYMS_ALL.";
 
 }  // namespace xfilter

@@ -322,7 +322,7 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   if (!resolver.needed().empty()) {
     return failure("LAYOUT_INCOMPLETE",
                    "The kernel's types lack what the walk needs: " + resolver.needed() + ".",
-                   "Give the types of exactly this kernel (types, --types); a kernel newer than 7.2 may have "
+                   "Give the types of exactly this kernel (types); a kernel newer than 7.2 may have "
                    "renamed these members: report it.");
   }
   layout.missing = resolver.takeMissing();

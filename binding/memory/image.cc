@@ -98,7 +98,7 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, std::span<co
       return failure(
           "SOURCE_TRUNCATED",
           path + " has " + std::to_string(fileSize) + " bytes and ends before the memory map does.",
-          "Check the sizes and offsets of memoryMap (--memory-map), and that the file is whole.");
+          "Check the sizes and offsets of the map (memoryMap), and that the file is whole.");
     }
     image.segments.push_back({entry.start, entry.size, entry.fileOffset, entry.size});
   }

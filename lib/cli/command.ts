@@ -1,8 +1,17 @@
 import { Command, InvalidArgumentError } from "commander";
-import { type Guest, introspect, type KernelFiles, type MemoryMapEntry, type Snapshot } from "../index.ts";
+import {
+  type Guest,
+  type IntrospectOptions,
+  introspect,
+  type KernelFiles,
+  type MemoryMapEntry,
+  type Snapshot,
+} from "../index.ts";
 import { parseMemoryMap } from "../memory-map.ts";
+import { attachBudgetOption, pauseBudgetOption, walkBudgetOption } from "./library-options.ts";
 import type { Output } from "./output.ts";
 import { incompleteness } from "./quality.ts";
+import { tellOfWaiting } from "./waiting.ts";
 
 /** What every command gets. */
 export interface Context {
@@ -25,6 +34,9 @@ interface Options extends KernelFiles {
   readonly json?: boolean;
   readonly pause?: boolean;
   readonly memoryMap?: readonly MemoryMapEntry[];
+  readonly attachBudget?: number;
+  readonly walkBudget?: number;
+  readonly pauseBudget?: number;
 }
 
 const TARGET_HELP =
@@ -54,16 +66,16 @@ export function guestCommand(
       "where the guest's memory lies in the file: START:SIZE:OFFSET, more after commas",
       parseMemoryMap,
     )
-    .action(async (target: string, options: Options) => {
+    .addOption(attachBudgetOption())
+    .addOption(walkBudgetOption())
+    .addOption(pauseBudgetOption())
+    .action(async (target: string, options: Options, command: Command) => {
       const { json = false, pause = false, types, symbols, profile, memoryMap } = options;
-      const consistency = pause ? "pause" : undefined;
-      const guest = await introspect(target, {
-        signal: context.signal,
-        types,
-        symbols,
-        profile,
-        memoryMap,
-        consistency,
+      const { attachBudget: attachBudgetMs, walkBudget: walkBudgetMs, pauseBudget: pauseBudgetMs } = options;
+      if (pauseBudgetMs !== undefined && !pause) command.error("error: --pause-budget is for --pause");
+      const guest = await attach(context, target, {
+        ...{ types, symbols, profile, memoryMap },
+        ...{ attachBudgetMs, walkBudgetMs, pauseBudgetMs, consistency: pause ? "pause" : undefined },
       });
       let incomplete: string | undefined;
       const snapshot = async (options = { details: false }) => {
@@ -78,6 +90,16 @@ export function guestCommand(
         await guest.close();
       }
     });
+}
+
+/** Attaches, and tells whoever sits at the terminal why that takes long. */
+export async function attach({ signal }: Context, target: string, options: IntrospectOptions): Promise<Guest> {
+  const stopTelling = tellOfWaiting(process.stderr);
+  try {
+    return await introspect(target, { ...options, signal });
+  } finally {
+    stopTelling();
+  }
 }
 
 /** The value of an option that is a path: a shell's unset variable is none. */

@@ -1,13 +1,10 @@
-import { InvalidArgumentError, Option } from "commander";
+import { Option } from "commander";
+import { parseMilliseconds } from "./milliseconds.ts";
 
 /** `--interval`, of the commands that go on until they are interrupted. */
 export function intervalOption(): Option {
   return new Option("--interval <MS>", "milliseconds from one poll to the next, 1 to 3600000")
-    .argParser((text) => {
-      const milliseconds = Number(text);
-      if (/^\d+$/.test(text) && milliseconds >= 1 && milliseconds <= 3_600_000) return milliseconds;
-      throw new InvalidArgumentError("It is a whole number from 1 to 3600000.");
-    })
+    .argParser(parseMilliseconds(3_600_000))
     .default(1000);
 }
 

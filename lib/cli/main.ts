@@ -4,7 +4,7 @@ import { constants } from "node:os";
 
 const interrupt = new AbortController();
 let ended: NodeJS.Signals | undefined;
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const) {
   // Once: a second one ends the process the hard way.
   process.once(signal, () => {
     ended ??= signal;

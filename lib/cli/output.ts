@@ -4,16 +4,22 @@ import { createColors } from "picocolors";
 import { escapeJson } from "./escape.ts";
 import { type Cell, type Column, formatTable } from "./table.ts";
 
+/** Of a terminal, in characters. */
+export interface Size {
+  readonly columns: number;
+  readonly rows: number;
+}
+
 type Terminal = Writable & { isTTY?: boolean; columns?: number; rows?: number };
 
 /** What was printed could not be written. */
-class OutputError extends Error {
+export class OutputError extends Error {
   readonly code = "OUTPUT";
 
-  constructor(cause: NodeJS.ErrnoException) {
+  constructor(cause: NodeJS.ErrnoException, what = "The output", advice = "What was written before is incomplete") {
     const why =
       cause.errno === undefined ? cause.message : `${getSystemErrorMap().get(cause.errno)?.[1]} (${cause.code})`;
-    super(`The output could not be written: ${why}. What was written before is incomplete.`, { cause });
+    super(`${what} could not be written: ${why}. ${advice}.`, { cause });
   }
 }
 
@@ -28,12 +34,14 @@ export class Output {
   readonly colors: ReturnType<typeof createColors>;
   readonly #stream: Terminal;
   readonly #signal: AbortSignal;
+  readonly #dumb: boolean;
   #gone = false;
 
   constructor(stream: Terminal, env: NodeJS.ProcessEnv, signal: AbortSignal) {
     this.#stream = stream;
     this.#signal = signal;
-    this.colors = createColors(stream.isTTY === true && !env.NO_COLOR && env.TERM !== "dumb");
+    this.#dumb = env.TERM === "dumb";
+    this.colors = createColors(stream.isTTY === true && !env.NO_COLOR && !this.#dumb);
     // Errors arrive at write()'s callback; without a listener they would end the process.
     stream.on("error", () => {});
   }
@@ -57,14 +65,9 @@ export class Output {
     await this.#write(text);
   }
 
-  /** Writes `before`, and behind the work `after`, however the work ended: the terminal is the user's again. */
-  async between(before: string, after: string, work: () => Promise<void>): Promise<void> {
-    await this.text(before);
-    try {
-      await work();
-    } finally {
-      await this.#write(after);
-    }
+  /** Writes text at once, whatever became of the rest: the terminal is the user's again. */
+  restore(text: string): void {
+    if (!this.#gone) this.#stream.write(text, () => {});
   }
 
   /** Prints one object a line. */
@@ -77,17 +80,30 @@ export class Output {
     return this.#gone;
   }
 
-  /** Columns and rows of the terminal; undefined where the output is none. */
-  get size(): { columns: number; rows: number } | undefined {
+  /** Of a terminal that can be drawn on; undefined where the output is none. */
+  get size(): Size | undefined {
     const { isTTY, columns, rows } = this.#stream;
-    return isTTY && columns && rows ? { columns, rows } : undefined;
+    return isTTY && !this.#dumb && columns && rows ? { columns, rows } : undefined;
   }
 
-  /** Prints a table that fits the terminal, its header in bold. Cells are printable text already. */
+  /** Hears of each change of the terminal's size, until what it returns is called. */
+  onResize(listener: () => void): () => void {
+    this.#stream.on("resize", listener);
+    return () => this.#stream.off("resize", listener);
+  }
+
+  /** Prints a table that fits the terminal. Cells are printable text already. */
   async table(columns: readonly Column[], rows: readonly (readonly Cell[])[]): Promise<void> {
-    const width = this.#stream.isTTY ? this.#stream.columns || undefined : undefined;
+    await this.lines(
+      this.tableLines(columns, rows, this.#stream.isTTY ? this.#stream.columns || undefined : undefined),
+    );
+  }
+
+  /** The header in bold, then the rows; what has none says so to a reader, while a program gets the header alone. */
+  tableLines(columns: readonly Column[], rows: readonly (readonly Cell[])[], width?: number): string[] {
     const [header = [], ...formatted] = formatTable(columns, rows, width);
-    await this.lines([...header.map(this.colors.bold), ...formatted.flat()]);
+    const nothing = rows.length === 0 && this.#stream.isTTY ? ["(none)"] : [];
+    return [...header.map(this.colors.bold), ...formatted.flat(), ...nothing];
   }
 
   async #write(text: string): Promise<void> {

@@ -1,8 +1,10 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
+import { XFilterError } from "../index.ts";
 import type { Context } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { infoCommand } from "./info.ts";
+import { inFlags } from "./library-options.ts";
 import { Output } from "./output.ts";
 import { profileCommand } from "./profile.ts";
 import { psCommand } from "./ps.ts";
@@ -40,9 +42,15 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
 
 /** Prints what went wrong and tells the exit code for it. */
 function report(error: unknown): number {
+  if (error instanceof XFilterError) {
+    // What happened may quote a path, and stays as it is.
+    const happened = error.message.slice(0, error.message.length - error.advice.length);
+    printError(error.code, happened + inFlags(error.advice));
+    return FAILED;
+  }
   const { code = "INTERNAL", message = String(error) } = (error ?? {}) as { code?: string; message?: string };
   if (code === "ERR_INVALID_TARGET" || code === "ERR_INVALID_OPTION") {
-    printError("USAGE", usageMessage(inOptions(message)));
+    printError("USAGE", usageMessage(code === "ERR_INVALID_OPTION" ? inFlags(message) : message));
     return USAGE;
   }
   printError(code, message);
@@ -74,11 +82,6 @@ function usageMessage(text: string): string {
     .trim()
     .replace(/\.$/, "");
   return `${what[0]?.toUpperCase()}${what.slice(1)}. See xfilter --help, or --help of the command.`;
-}
-
-/** The library's names of options as the command has them. */
-function inOptions(message: string): string {
-  return message.replace('consistency "pause"', "--pause").replace("memoryMap", "--memory-map");
 }
 
 /** One line on stderr. The message may hold bytes of the guest or of a path. */

@@ -128,7 +128,7 @@ function breakWord(word: string, width: number): string[] {
 }
 
 /** The text in at most `width` terminal columns, with an ellipsis when something is gone. */
-function shortenEnd(text: string, width: number): string {
+export function shortenEnd(text: string, width: number): string {
   if (stringWidth(text) <= width) return text;
   return `${breakWord(text, width - 1)[0]}…`;
 }

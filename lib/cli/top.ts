@@ -1,11 +1,14 @@
 import type { Command } from "commander";
-import type { Process, Snapshot, Socket } from "../index.ts";
+import type { Guest, Process, Snapshot, Socket } from "../index.ts";
 import { sleep } from "../sleep.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { compareSockets, formatEndpoint, formatProtocol } from "./flow.ts";
 import { intervalOption, STANDS_STILL } from "./interval.ts";
-import { type Column, formatTable } from "./table.ts";
+import type { Output, Size } from "./output.ts";
+import { incompleteness } from "./quality.ts";
+import { Screen } from "./screen.ts";
+import { type Column, shortenEnd } from "./table.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "PID", align: "right" },
@@ -26,13 +29,6 @@ function shortenFlows(flows: string, width: number): string {
   return "…".slice(0, width);
 }
 
-// The alternate screen keeps what was on the terminal; the cursor would flicker.
-const ENTER = "\x1b[?1049h\x1b[?25l";
-const LEAVE = "\x1b[?25h\x1b[?1049l";
-const HOME = "\x1b[H";
-const CLEAR_LINE = "\x1b[K";
-const CLEAR_BELOW = "\x1b[J";
-
 /** A process and the sockets that it holds. */
 interface Row {
   readonly process: Process;
@@ -40,33 +36,42 @@ interface Row {
 }
 
 export function topCommand(context: Context): Command {
-  const command = guestCommand("top", "show the processes with their flows, refreshed, until Ctrl-C", context, (all) =>
-    top(all, command.opts<{ interval: number }>().interval),
+  const command = guestCommand(
+    "top",
+    "show the processes with their flows, refreshed, until q or Ctrl-C",
+    context,
+    (all) => top(all, command.opts<{ interval: number }>().interval),
   );
   return command.addOption(intervalOption());
 }
 
 async function top(invocation: Invocation, intervalMs: number): Promise<void> {
-  const { output, json, guest, warn } = invocation;
+  const { output, json, guest, warn, signal } = invocation;
   if (guest.kernel.format !== "qemu") warn(STANDS_STILL);
-  const head = (snapshot: Snapshot) => title(invocation, snapshot);
   if (json) {
-    await refresh(invocation, intervalMs, (_, rows) => {
+    await refresh(invocation, intervalMs, signal, (_, rows) => {
       const time = new Date().toISOString();
       return output.json(rows.map(({ process, flows }) => ({ time, ...process.toJSON(), flows })));
     });
   } else if (output.size) {
-    await output.between(ENTER, LEAVE, () =>
-      refresh(invocation, intervalMs, (snapshot, rows) => output.text(frame(head(snapshot), rows, output.size!))),
-    );
+    const screen = new Screen(output, signal);
+    const hint = screen.hasKeys ? "  (q quits)" : "";
+    const show = async (snapshot: Snapshot, rows: readonly Row[]) => {
+      const [title, notice] = head(guest, snapshot);
+      screen.show((size) => frame([title + hint, notice], rows, output, size));
+    };
+    await screen.during(() => refresh(invocation, intervalMs, screen.ended, show));
   } else {
-    await refresh(invocation, intervalMs, (snapshot, rows) => output.lines([head(snapshot), ...table(rows), ""]));
+    await refresh(invocation, intervalMs, signal, (snapshot, rows) =>
+      output.lines([...head(guest, snapshot), ...output.tableLines(COLUMNS, rows.map(cells)), ""]),
+    );
   }
 }
 
 async function refresh(
-  { guest, output, signal }: Invocation,
+  { guest, output }: Invocation,
   intervalMs: number,
+  signal: AbortSignal,
   show: (snapshot: Snapshot, rows: readonly Row[]) => Promise<void>,
 ): Promise<void> {
   for (let due = performance.now(); !output.gone; due = Math.max(due + intervalMs, performance.now())) {
@@ -85,14 +90,12 @@ function busiestFirst(snapshot: Snapshot): Row[] {
     .sort((a, b) => b.flows.length - a.flows.length || a.process.pid - b.process.pid);
 }
 
-function title({ guest }: Invocation, { quality }: Snapshot): string {
+/** A line that says of what and when this is, and one that says what it may lack, if anything. */
+function head({ kernel }: Guest, { quality }: Snapshot): [title: string, notice: string] {
   const clock = new Date().toTimeString().slice(0, 8);
   const walk = `${(quality.elapsedNs / 1e6).toFixed(1)} ms`;
-  return `${clock}  ${escapeText(guest.kernel.release)}  ${quality.processes} processes, ${quality.sockets} sockets, read in ${walk}`;
-}
-
-function table(rows: readonly Row[], width?: number): string[] {
-  return formatTable(COLUMNS, rows.map(cells), width).flat();
+  const counts = `${quality.processes} processes, ${quality.sockets} sockets`;
+  return [`${clock}  ${escapeText(kernel.release)}  ${counts}, read in ${walk}`, incompleteness(quality, kernel) ?? ""];
 }
 
 function cells({ process: { pid, uid, euid, comm }, flows }: Row): string[] {
@@ -108,12 +111,23 @@ function cells({ process: { pid, uid, euid, comm }, flows }: Row): string[] {
   return [String(pid), id(uid), id(euid), escapeText(comm) || '""', String(flows.length), shown.join(", ")];
 }
 
-/** As many lines as the screen has, each overwritten where it stands: nothing flickers. */
-function frame(
-  head: string,
+/** As many lines as the screen has; the last says how many processes there was no room for. */
+export function frame(
+  head: readonly string[],
   rows: readonly Row[],
-  { columns, rows: height }: { columns: number; rows: number },
-): string {
-  const lines = [head.slice(0, columns), "", ...table(rows.slice(0, height), columns)].slice(0, height - 1);
-  return `${HOME}${lines.map((line) => `${line}${CLEAR_LINE}`).join("\r\n")}${CLEAR_BELOW}`;
+  output: Pick<Output, "tableLines">,
+  size: Size,
+): string[] {
+  // Whether the last column of a terminal can be written without going to the next line, no two agree.
+  const width = size.columns - 1;
+  const room = Math.max(0, size.rows - head.length);
+  const table = output.tableLines(COLUMNS, rows.slice(0, size.rows).map(cells), width);
+  const shown = 1 + rows.length <= room ? table : table.slice(0, Math.max(0, room - 1));
+  const more = rows.length - Math.max(0, shown.length - 1);
+  const rest = `… and ${more} more: a taller terminal has room for them, a pipe for all`;
+  return [
+    ...head.map((line) => shortenEnd(line, width)),
+    ...shown,
+    ...(shown.length < table.length ? [shortenEnd(rest, width)] : []),
+  ];
 }

@@ -1,3 +1,4 @@
+import { channel } from "node:diagnostics_channel";
 import { Socket } from "node:net";
 import { toXFilterError, XFilterError } from "../errors.ts";
 import { loadNative } from "../native.ts";
@@ -22,6 +23,22 @@ export interface QmpEvent {
   /** Since 1970, by QEMU's clock. */
   readonly microseconds: number;
 }
+
+/**
+ * @internal Name of the diagnostics channel that hears of each monitor that is connected to: while another client holds
+ * it, nothing happens for as long as ten seconds.
+ */
+export const MONITOR_CHANNEL = "xfilter-core:monitor";
+
+/** @internal What is published there. */
+export interface MonitorMessage {
+  /** Path of the QMP socket. */
+  readonly path: string;
+  /** "waiting" for its greeting; "settled": it came, or it was given up. */
+  readonly state: "waiting" | "settled";
+}
+
+const monitorChannel = channel(MONITOR_CHANNEL);
 
 /** @internal How long an answer may take, and how much the other end may send for it. */
 export interface QmpLimits {
@@ -55,6 +72,7 @@ export async function connectQmp(path: string, limits: QmpLimits = LIMITS, signa
   const connection = new QmpConnection(path, new Socket({ fd }), pid, limits);
   const abort = () => connection.close();
   signal?.addEventListener("abort", abort, { once: true });
+  monitorChannel.publish({ path, state: "waiting" } satisfies MonitorMessage);
   try {
     await connection.greeting;
     await connection.execute("qmp_capabilities");
@@ -63,6 +81,7 @@ export async function connectQmp(path: string, limits: QmpLimits = LIMITS, signa
     connection.close();
     throw signal?.aborted ? signal.reason : error;
   } finally {
+    monitorChannel.publish({ path, state: "settled" } satisfies MonitorMessage);
     signal?.removeEventListener("abort", abort);
   }
 }
