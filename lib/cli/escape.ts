@@ -10,6 +10,12 @@ export function escapeText(text: string): string {
   );
 }
 
+/** A guest's text as one word: in quotes where spaces, quotes or nothing at all could let it pass for other than that. */
+export function escapeWord(text: string, plain = /^[^\s"]+$/): string {
+  const escaped = escapeText(text);
+  return plain.test(escaped) ? escaped : `"${escaped.replaceAll('"', '\\"')}"`;
+}
+
 function escapeCodePoint(point: number): string {
   const digits = point.toString(16);
   if (point <= 0xff) return `\\x${digits.padStart(2, "0")}`;

@@ -1,5 +1,5 @@
 import type { Endpoint, Owner, Socket } from "../index.ts";
-import { escapeText } from "./escape.ts";
+import { escapeText, escapeWord } from "./escape.ts";
 import type { Cell } from "./table.ts";
 
 const PROTOCOL_ORDER = ["tcp", "udp", "udplite", "raw", "icmp"];
@@ -54,6 +54,5 @@ export function formatOwners({
 
 /** "539/nc/3"; a name that could pass for more than one word is quoted. */
 function formatOwner({ pid, comm, fd }: Owner): string {
-  const name = escapeText(comm);
-  return `${pid}/${/^[^\s/"]+$/.test(name) ? name : `"${name.replaceAll('"', '\\"')}"`}/${fd}`;
+  return `${pid}/${escapeWord(comm, /^[^\s/"]+$/)}/${fd}`;
 }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Process } from "../index.ts";
 import { type Context, guestCommand } from "./command.ts";
-import { escapeText } from "./escape.ts";
+import { escapeText, escapeWord } from "./escape.ts";
 import type { Column } from "./table.ts";
 
 const COLUMNS: readonly Column[] = [
@@ -37,7 +37,7 @@ export function psCommand(context: Context): Command {
     for (const { kind, process } of discrepancies) {
       const list = kind === "not-in-task-list" ? "the list of tasks" : "the pid table";
       warn(
-        `process ${process.pid} (${escapeText(process.comm)}) is not in ${list}: somebody hides it, or the memory is torn`,
+        `process ${process.pid} (${process.comm}) is not in ${list}: somebody hides it, or the memory is torn`,
       );
     }
   });
@@ -45,8 +45,8 @@ export function psCommand(context: Context): Command {
 }
 
 function detailCells({ exe, args, argsAbsent, cgroup }: Process): string[] {
-  const shown = args?.map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : JSON.stringify(arg))).join(" ");
-  return [exe ?? "-", shown ?? (argsAbsent ? "(absent)" : "-"), cgroup ?? "-"].map(escapeText);
+  const shown = args?.map((arg) => escapeWord(arg)).join(" ");
+  return [escapeText(exe ?? "-"), shown ?? (argsAbsent ? "(absent)" : "-"), escapeText(cgroup ?? "-")];
 }
 
 function cells({ pid, ppid, uid, euid, state, threads, startTime, comm, kernelThread }: Process): string[] {

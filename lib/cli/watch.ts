@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Changes, Difference, Process, Socket } from "../index.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
-import { escapeText } from "./escape.ts";
+import { escapeWord } from "./escape.ts";
 import { compareSockets, formatEndpoint, formatOwners, formatProtocol } from "./flow.ts";
 import { intervalOption, STANDS_STILL } from "./interval.ts";
 import { incompleteness } from "./quality.ts";
@@ -87,7 +87,12 @@ export function formatEvent({ time, event, process, socket, before, count }: Eve
   const happened = kind === "missed" ? `polls left out because one took too long: ${count}` : REATTACHED;
   const thing = process ?? socket;
   const was = before && thing ? ` (was ${differing(before, thing)})` : "";
-  return `${time.slice(11, 23)} ${SIGNS[kind!]} ${thing ? describe(thing) : happened}${was}`;
+  return `${clock(time)} ${SIGNS[kind!]} ${thing ? describe(thing) : happened}${was}`;
+}
+
+/** Where the reader is, "12:03:04.512". */
+function clock(time: string): string {
+  return `${new Date(time).toTimeString().slice(0, 8)}${time.slice(19, 23)}`;
 }
 
 // What changes all the time, or says the same as another field.
@@ -99,7 +104,7 @@ function differing(before: Process | Socket, after: Process | Socket): string {
   const now: Record<string, unknown> = { ...after.toJSON() };
   return Object.entries(before.toJSON())
     .filter(([key, value]) => value !== now[key] && !NOT_SAID.includes(key))
-    .map(([key, value]) => `${key} ${escapeText(String(value ?? "-")) || '""'}`)
+    .map(([key, value]) => `${key} ${escapeWord(String(value ?? "-"), /^[^\s",]+$/)}`)
     .join(", ");
 }
 
@@ -107,7 +112,7 @@ function describe(thing: Process | Socket): string {
   if ("comm" in thing) {
     const { pid, comm, uid, euid, gid, ppid } = thing;
     const ids = `uid ${uid ?? "-"}${euid === uid ? "" : ` (effective ${euid ?? "-"})`} gid ${gid ?? "-"}`;
-    return `process ${pid} ${escapeText(comm) || '""'} ${ids} parent ${ppid ?? "-"}`;
+    return `process ${pid} ${escapeWord(comm)} ${ids} parent ${ppid ?? "-"}`;
   }
   const { state, local, remote, uid } = thing;
   const owners = [formatOwners(thing)].flat().join(" ");

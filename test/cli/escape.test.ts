@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { escapeJson, escapeText } from "../../lib/cli/escape.ts";
+import { escapeJson, escapeText, escapeWord } from "../../lib/cli/escape.ts";
 
 /** What acts on a terminal or hides on it. */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
@@ -33,6 +33,22 @@ describe("a guest's text on a terminal", () => {
   });
   it("never acts on it", () => {
     fc.assert(fc.property(guestText, (text) => !UNSAFE.test(escapeText(text))));
+  });
+});
+
+describe("a guest's word on a terminal", () => {
+  it.each([
+    ["--port=22", "--port=22"],
+    ["管理", "管理"],
+    ["a b", '"a b"'],
+    ['say "a"', '"say \\"a\\""'],
+    ["", '""'],
+    ["\x1b[2J\\", "\\x1b[2J\\\\"],
+  ])("shows %j as %s", (text, shown) => {
+    expect(escapeWord(text)).toBe(shown);
+  });
+  it("never acts on it", () => {
+    fc.assert(fc.property(guestText, (text) => !UNSAFE.test(escapeWord(text))));
   });
 });
 

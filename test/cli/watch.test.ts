@@ -4,11 +4,13 @@ import type { Difference } from "../../lib/index.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
 import { columns } from "../lib/columns.ts";
 
+/** Of whichever time zone the test runs in. */
+const time = new Date(2026, 0, 2, 12, 3, 4, 512);
 const NONE = { came: [], gone: [], changed: [] };
 
 function difference(what: Partial<Difference>): Difference {
   return {
-    ...{ initial: false, time: Date.UTC(2026, 0, 2, 12, 3, 4, 512), missedPolls: 0, reattached: false, quality: null },
+    ...{ initial: false, time: time.getTime(), missedPolls: 0, reattached: false, quality: null },
     ...{ processes: NONE, sockets: NONE },
     ...what,
   };
@@ -61,10 +63,18 @@ describe("xfilter watch", () => {
   it("escapes what the guest wrote", () => {
     expect(shown({ processes: { ...NONE, came: [nc(0, "\x1b[2J")] } })[0]).toContain(" \\x1b[2J ");
   });
+  it("lets no name pass for more than a name", () => {
+    expect(shown({ processes: { ...NONE, came: [nc(1003, "x uid 0 gid 0"), nc(1003, "")] } })).toEqual([
+      '12:03:04.512 + process 539 "x uid 0 gid 0" uid 1003 gid 100 parent 1',
+      '12:03:04.512 + process 539 "" uid 1003 gid 100 parent 1',
+    ]);
+    const changed = [{ before: nc(1003, "x, uid 0"), after: nc(1003) }];
+    expect(shown({ processes: { ...NONE, changed } })[0]).toMatch(/ \(was comm "x, uid 0"\)$/);
+  });
   it("is in JSON one event an object", () => {
     const [event] = eventsOf(difference({ processes: { ...NONE, changed: [{ before: nc(1003), after: nc(0) }] } }));
     expect(JSON.parse(JSON.stringify(event))).toMatchObject({
-      time: "2026-01-02T12:03:04.512Z",
+      time: time.toISOString(),
       event: "process-changed",
       process: { pid: 539, uid: 0 },
       before: { pid: 539, uid: 1003 },

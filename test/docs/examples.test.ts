@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
 
 // Examples in the documents: ```ts is type-checked and run, ```ts no-run is type-checked only (it needs what a test
-// machine has not), lines of ```console that start with "$ xfilter" are run. `memory.elf` is the committed image.
+// machine has not), lines of ```console that start with "$ xfilter" or "$ npx xfilter" are run. `memory.elf` is the committed image.
 const root = join(import.meta.dirname, "../..");
 // Within the package, where "xfilter-core" is the package itself.
 const folder = join(root, ".cache/docs-examples");
@@ -64,7 +64,9 @@ describe("an example of the documents", () => {
 
   const commands = examples
     .filter(({ kind, runs }) => kind === "console" && runs)
-    .flatMap(({ name, text }) => [...text.matchAll(/^\$ (xfilter .*)$/gm)].map(([, command]) => ({ name, command })));
+    .flatMap(({ name, text }) =>
+      [...text.matchAll(/^\$ (?:npx )?(xfilter .*)$/gm)].map(([, command]) => ({ name, command })),
+    );
 
   it.each(commands)("$name: $command", ({ command }) => {
     const env = { ...process.env, PATH: `${folder}:${process.env.PATH}` };
