@@ -36,9 +36,7 @@ export function psCommand(context: Context): Command {
     else await output.table(COLUMNS, sorted.map(cells));
     for (const { kind, process } of discrepancies) {
       const list = kind === "not-in-task-list" ? "the list of tasks" : "the pid table";
-      warn(
-        `process ${process.pid} (${process.comm}) is not in ${list}: somebody hides it, or the memory is torn`,
-      );
+      warn(`process ${process.pid} (${process.comm}) is not in ${list}: somebody hides it, or the memory is torn`);
     }
   });
   return command.option("--details", "also read each process's program, arguments and cgroup");

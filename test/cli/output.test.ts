@@ -73,6 +73,12 @@ describe("output", () => {
     await table(to, env);
     expect(to.text()).not.toContain("\x1b");
   });
+  it("says that there is nothing in a table, to a reader only", async () => {
+    const [columns, terminal, pipe] = [[{ title: "NAME" }], reader({ isTTY: true }), reader()];
+    await new Output(terminal.stream, { NO_COLOR: "1" }, never).table(columns, []);
+    await new Output(pipe.stream, {}, never).table(columns, []);
+    expect([terminal.text(), pipe.text()]).toEqual(["NAME\n(none)\n", "NAME\n"]);
+  });
   it("is plain and whole when it goes to a pipe", async () => {
     const to = reader();
     await table(to);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
+import { withoutBtf } from "../kernel-files/guest-files.ts";
 
 const command = join(import.meta.dirname, "../../dist/cli/main.js");
 const folder = mkdtempSync(join(tmpdir(), "xfilter-profile-"));
@@ -30,9 +31,23 @@ describe("xfilter profile", () => {
     const { stdout } = xfilter("info", "--profile", output, image);
     expect(stdout).toMatch(/^symbols from +a file that was given\ntypes from +a file that was given$/m);
   });
+  it("is what the command advises, by its own options, of a guest that tells no types", async () => {
+    const scrubbed = await withoutBtf(image, join(folder, "no-btf.elf"), folder);
+    expect(xfilter("ps", scrubbed)).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^xfilter: TYPES_NOT_FOUND: .*\(--types\).*\(--profile\)\.\n$/),
+    });
+  });
   it("prints it when it is not told where to write", () => {
     xfilter("profile", "--guest", image, "-o", output);
     expect(xfilter("profile", output).stdout).toBe(readFileSync(output, "utf8"));
+  });
+  it("says which file cannot be written", () => {
+    const path = join(folder, "no", "profile.json");
+    expect(xfilter("profile", "--guest", image, "-o", path)).toMatchObject({
+      status: 1,
+      stderr: `xfilter: OUTPUT: ${path} could not be written: no such file or directory (ENOENT). Give a path that can be written.\n`,
+    });
   });
   it("writes nothing when it fails", () => {
     const path = join(folder, "never.json");

@@ -98,7 +98,7 @@ describe("types and symbols from outside", () => {
 
   it("stand in for a guest that carries no BTF", async () => {
     const scrubbed = await withoutBtf(image, join(folder, "no-btf.elf"), folder);
-    const error = { code: "TYPES_NOT_FOUND", advice: expect.stringContaining("--types") };
+    const error = { code: "TYPES_NOT_FOUND", advice: expect.stringContaining("(types)") };
     await expect(introspect(scrubbed)).rejects.toMatchObject(error);
     for (const given of [{ types: files.btf }, { types: files.isf }, { profile: files.profile }]) {
       expect(await rows(scrubbed, given)).toEqual(expected);
@@ -107,7 +107,7 @@ describe("types and symbols from outside", () => {
 
   it("stand in for a guest that carries no symbol table", async () => {
     const scrubbed = await withoutKallsyms(image, join(folder, "no-kallsyms.elf"), folder);
-    const error = { code: "SYMBOLS_NOT_FOUND", advice: expect.stringContaining("--symbols") };
+    const error = { code: "SYMBOLS_NOT_FOUND", advice: expect.stringContaining("(symbols)") };
     await expect(introspect(scrubbed)).rejects.toMatchObject(error);
     for (const given of [{ symbols: files.systemMap }, { profile: files.profile }]) {
       expect(await rows(scrubbed, given)).toEqual(expected);
