@@ -1,5 +1,7 @@
 #include "walk/lists.h"
 
+#include <bit>
+
 namespace xfilter {
 namespace {
 
@@ -8,6 +10,7 @@ constexpr uint64_t kMinObject = 1 << 10;
 // At one node, and at all of a list. A list that is really broken stays so.
 constexpr uint32_t kMaxTriesAtNode = 8;
 constexpr uint32_t kMaxTries = 1000;
+constexpr uint32_t kMaxRings = 8;
 
 class LiveList {
  public:
@@ -24,10 +27,11 @@ class LiveList {
       const VirtualAddress at = path_.back().address;
       const VirtualAddress next = linkOf(at, member_.next);
       // A node that was taken out has no predecessor any more: list_del_rcu leaves only its `next`.
-      if (next && linkOf(next, member_.prev) == at) {
-        if (next == head_) break;
+      const bool isConfirmed = next && linkOf(next, member_.prev) == at;
+      if (isConfirmed && next == head_) break;
+      if (isConfirmed && !isRing(next)) {
         push(next);
-      } else if (!goBack(next)) {
+      } else if (!(isConfirmed ? startAgain() : goBack(next))) {
         ++walk_.quality.torn;
         takeFromOtherEnd(most);
         break;
@@ -41,6 +45,19 @@ class LiveList {
   VirtualAddress linkOf(VirtualAddress node, const Field& link) {
     orderReads();
     return walk_.memory.readPointer(node + link.offset).value_or(VirtualAddress{});
+  }
+
+  // A node that is in another list by now, its object having been freed, leads around in that one, where each
+  // link confirms the other and none comes to the head. Brent: such a walk comes back to the node that it had
+  // at some power of two.
+  bool isRing(VirtualAddress next) const { return path_[std::bit_floor(path_.size()) - 1].address == next; }
+
+  // Nobody knows which of the nodes was the first that was not in this list.
+  bool startAgain() {
+    path_.resize(1);
+    if (++rings_ == kMaxRings) return false;
+    ++walk_.quality.retries;
+    return true;
   }
 
   void push(VirtualAddress node) { path_.push_back({node, identity_ ? identity_(node) : 0}); }
@@ -73,11 +90,14 @@ class LiveList {
   }
 
   void takeFromOtherEnd(size_t most) {
-    const VirtualAddress stop = path_.back().address;
+    AddressIndex known;
+    for (const LiveNode& node : path_) known.insert(node.address, 0);
     VirtualAddress from = head_;
     while (walk_.budget.spend() && path_.size() <= most) {
       const VirtualAddress node = linkOf(from, member_.prev);
-      if (node == stop || node == head_ || linkOf(node, member_.next) != from) return;
+      // The last one of the path may be gone by now, and the others must not come twice.
+      if (known.contains(node) || linkOf(node, member_.next) != from) return;
+      known.insert(node, 0);
       push(node);
       from = node;
     }
@@ -89,7 +109,7 @@ class LiveList {
   const NodeIdentity& identity_;
   std::vector<LiveNode> path_;  // the head first
   size_t stuckAt_ = 0;
-  uint32_t triesHere_ = 0, tries_ = 0;
+  uint32_t triesHere_ = 0, tries_ = 0, rings_ = 0;
 };
 
 }  // namespace

@@ -20,8 +20,8 @@ using NodeIdentity = std::function<uint64_t(VirtualAddress node)>;
 
 /// Each node of a circular list (struct list_head) of a guest that runs, but its head. A node counts that its
 /// predecessor leads to and that leads back. Where one does not, it goes on from the last one that is still
-/// where it was, and counts a retry; where that does not help, the rest is taken from the other end, and it
-/// counts as torn.
+/// where it was; where the nodes lead round past their head, from the head. Either counts a retry. Where that
+/// does not help, the rest is taken from the other end, and it counts as torn.
 ///
 /// `identity` is asked while the node is known to be in its place. If each node is still the same after the
 /// list was followed, none was missed that was in it all the time (docs/consistency.md).
