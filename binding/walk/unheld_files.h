@@ -20,13 +20,19 @@ class UnheldFiles {
 
  private:
   void searchUnixSockets(std::span<const VirtualAddress> namespaces);
+  void searchTable(VirtualAddress table);
   void searchQueue(VirtualAddress sock);
   void searchMessage(VirtualAddress skb);
   void searchRing(VirtualAddress file);
   void add(VirtualAddress file, UnownedReason reason);
+  bool take(size_t& left, uint64_t count = 1);
 
   WalkContext& walk_;
   AddressIndex reasons_;
+  AddressIndex tables_;
+  // How much more can be in earnest: sockets and messages that are come to, places for files, files in them.
+  size_t objectsLeft_, slotsLeft_, filesLeft_;
+  bool limited_ = false;  // something was left out
 };
 
 }  // namespace xfilter
