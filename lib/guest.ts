@@ -1,11 +1,11 @@
 import { type Cpu, toCpu } from "./cpu.ts";
-import { invalidOption, XFilterError, type XFilterErrorCode } from "./errors.ts";
+import { invalidOption, toXFilterError, XFilterError, type XFilterErrorCode } from "./errors.ts";
 import { runJob } from "./job.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import type { NativeGuest, NativeJob, NativeWalkOptions } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import type { Pauses } from "./pause/pauses.ts";
-import { sleep } from "./sleep.ts";
+import { sleep, unlessAborted } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
 import { checkWatchOptions, type Difference, differences, type WatchOptions } from "./watch.ts";
 
@@ -72,7 +72,10 @@ export interface CpusOptions {
 
 /** @internal What a guest that runs is attached to by, again when it has changed. */
 export interface Attachable {
-  attach(): Promise<{ native: NativeGuest; pauses?: Pauses }>;
+  /** Whether QEMU told that the guest is not the one that was attached to. */
+  changed(): Promise<boolean>;
+  /** To a kernel that is seen to run. */
+  attach(signal: AbortSignalLike): Promise<{ native: NativeGuest; pauses?: Pauses }>;
   close(): void;
 }
 
@@ -83,6 +86,10 @@ const BOOTING: readonly XFilterErrorCode[] = [
 ];
 const MAX_BOOT_MS = 60_000;
 const BOOT_POLL_MS = 100;
+
+/** What is wrong with a monitor that comes back, or whose QEMU is about to end. */
+const DISCONNECTED: readonly XFilterErrorCode[] = ["SOURCE_NOT_FOUND", "QMP_CLOSED"];
+const MAX_DISCONNECTED_MS = 5_000;
 
 /** A guest that changes more often in a row does not settle. */
 const MAX_REATTACHES = 3;
@@ -159,7 +166,11 @@ export class AttachedGuest implements Guest {
     start: (options: NativeWalkOptions) => NativeJob<T>,
   ): Promise<{ result: T; pauseMs: number }> {
     for (let reattaches = 0; ; reattaches++) {
-      if (this.#changed && this.#live) await this.#reattachBooted(this.#live, signal);
+      checkSignal(signal);
+      this.#checkOpen();
+      if (this.#live && (this.#changed || (await this.#unlessEnded(this.#live.changed(), signal)))) {
+        await this.#reattachBooted(this.#live, signal);
+      }
       const native = this.#native;
       try {
         return await this.#walkOnce(signal, start);
@@ -174,20 +185,44 @@ export class AttachedGuest implements Guest {
 
   /** A guest that was reset has no kernel for a while, and then one whose first structures are not made yet. */
   async #reattachBooted(live: Attachable, signal: AbortSignalLike | undefined): Promise<void> {
-    for (const end = performance.now() + MAX_BOOT_MS; ; ) {
+    this.#changed = true;
+    for (const start = performance.now(); ; ) {
       try {
-        return await this.#reattach(live);
+        return await this.#unlessEnded(this.#reattach(live), signal);
       } catch (error) {
-        const booting = error instanceof XFilterError && BOOTING.includes(error.code);
-        if (!booting || performance.now() > end) throw error;
+        if (!(error instanceof XFilterError)) throw error;
+        this.#checkOpen();
+        this.#requireIntact();
+        const elapsed = performance.now() - start;
+        const booting = BOOTING.includes(error.code) && elapsed < MAX_BOOT_MS;
+        const disconnected = DISCONNECTED.includes(error.code) && elapsed < MAX_DISCONNECTED_MS;
+        if (!booting && !disconnected) throw error;
       }
       await this.#sleep(BOOT_POLL_MS, signal);
     }
   }
 
+  /** Nothing boots in a QEMU that has ended. */
+  #requireIntact(): void {
+    try {
+      this.#native.requireIntact();
+    } catch (cause) {
+      throw toXFilterError(cause);
+    }
+  }
+
   /** Ends early, and rejects, when the signal is aborted or the guest is closed. */
   #sleep(milliseconds: number, signal: AbortSignalLike | undefined): Promise<void> {
-    return sleep(milliseconds, signal ? [signal, this.#closed.signal] : [this.#closed.signal]);
+    return sleep(milliseconds, this.#endedBy(signal));
+  }
+
+  /** Does not wait on when the signal is aborted or the guest is closed. */
+  #unlessEnded<T>(work: Promise<T>, signal: AbortSignalLike | undefined): Promise<T> {
+    return unlessAborted(work, this.#endedBy(signal));
+  }
+
+  #endedBy(signal: AbortSignalLike | undefined): AbortSignalLike[] {
+    return signal ? [signal, this.#closed.signal] : [this.#closed.signal];
   }
 
   async #walkOnce<T>(
@@ -201,7 +236,13 @@ export class AttachedGuest implements Guest {
     }
     this.#checkOpen();
     const budgetMs = Math.min(this.#budgetMs, pauses.budgetMs);
-    return this.#track(pauses.during(() => this.#run(signal, () => start({ budgetMs, paused: true }))));
+    const walk = () => this.#run(signal, () => start({ budgetMs, paused: true }));
+    try {
+      return await this.#track(pauses.during(walk));
+    } catch (error) {
+      if (error instanceof XFilterError && DISCONNECTED.includes(error.code)) this.#requireIntact();
+      throw error;
+    }
   }
 
   /** Whoever noticed the change, one attach serves all. */
@@ -210,7 +251,7 @@ export class AttachedGuest implements Guest {
       // Its guard has the monitor.
       await this.#pauses?.close();
       this.#pauses = undefined;
-      const { native, pauses } = await live.attach();
+      const { native, pauses } = await live.attach(this.#closed.signal);
       this.#native.close();
       this.#native = native;
       this.#pauses = pauses;

@@ -59,12 +59,12 @@ export async function introspect(target: string | Target, options: IntrospectOpt
   if (memoryMap && source.kind !== "vmcore") throw invalidOption("memoryMap is of images, not of guests that run");
   if (signal?.aborted) throw signal.reason;
   const addon = loadNative();
-  const given: Omit<NativeAttachOptions, "path" | "process"> = {
+  const given: Omit<NativeAttachOptions, "path" | "process" | "running"> = {
     budgetMs: attachBudgetMs,
     ...(memoryMap && { memoryMap }),
     ...(await prepareKernelFiles(files, signal)),
   };
-  const attach = (to: Pick<NativeAttachOptions, "path" | "process">, signal?: AbortSignalLike) =>
+  const attach = (to: Pick<NativeAttachOptions, "path" | "process" | "running">, signal?: AbortSignalLike) =>
     runJob(
       () => addon.attach({ ...to, ...given }),
       signal,
@@ -73,8 +73,8 @@ export async function introspect(target: string | Target, options: IntrospectOpt
   if (source.kind === "vmcore") return new AttachedGuest(await attach({ path: source.path }, signal), walkBudgetMs);
 
   const live = liveSource(source);
-  const attachLive = async (signal?: AbortSignalLike) => {
-    const native = await attach({ process: await live.locate(signal) }, signal);
+  const attachLive = async (running: boolean, signal?: AbortSignalLike) => {
+    const native = await attach({ process: await live.locate(signal), running }, signal);
     if (pausable === undefined || pauseBudgetMs === undefined) return { native };
     // The guard takes the monitor over.
     live.close();
@@ -86,8 +86,13 @@ export async function introspect(target: string | Target, options: IntrospectOpt
     }
   };
   try {
-    const { native, pauses } = await attachLive(signal);
-    return new AttachedGuest(native, walkBudgetMs, { attach: attachLive, close: () => live.close() }, pauses);
+    const { native, pauses } = await attachLive(false, signal);
+    const attachable = {
+      changed: () => live.changed(),
+      attach: (signal: AbortSignalLike) => attachLive(true, signal),
+      close: () => live.close(),
+    };
+    return new AttachedGuest(native, walkBudgetMs, attachable, pauses);
   } catch (error) {
     live.close();
     throw error;

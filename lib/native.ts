@@ -24,6 +24,8 @@ export interface NativeAttachOptions extends NativeFiles {
   path?: string;
   /** In place of an image: the process that runs the guest. */
   process?: NativeProcess;
+  /** Whether the process's kernel has to be seen to run: GUEST_CHANGED if it stands still. */
+  running?: boolean;
   budgetMs: number;
   /** Where the guest's memory lies in the file; the file's header is not looked at. */
   memoryMap?: NativeMemoryMapEntry[];
@@ -70,6 +72,8 @@ export interface NativeGuest {
   /** What each vCPU ran. */
   cpus(): NativeJob<NativeCpu[]>;
   watch(): NativeWatch;
+  /** Throws SOURCE_GONE or SOURCE_TRUNCATED if the memory is no longer there. */
+  requireIntact(): void;
   /** Frees the image; a running walk keeps it until it ends. */
   close(): void;
 }

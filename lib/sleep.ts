@@ -15,3 +15,17 @@ export function sleep(milliseconds: number, signals: readonly AbortSignalLike[])
     if (signals.some((signal) => signal.aborted)) settle();
   });
 }
+
+/** @internal What the work comes to; rejects with the reason of the first of these signals that is aborted before. */
+export async function unlessAborted<T>(work: Promise<T>, signals: readonly AbortSignalLike[]): Promise<T> {
+  let abort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signals.find((signal) => signal.aborted)?.reason);
+  });
+  for (const signal of signals) signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    for (const signal of signals) signal.removeEventListener("abort", abort);
+  }
+}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "kernel/raw_layout.h"
 
@@ -116,13 +117,36 @@ Result<AttachedGuest> attachByMappings(const std::shared_ptr<const HostProcess>&
                  "Check that it is the QEMU that runs the guest, an x86_64 Linux whose kernel has started.");
 }
 
+// The clock that is read counts seconds; a guest that idles may be late with it.
+constexpr std::chrono::milliseconds kMaxTick{2000};
+constexpr std::chrono::milliseconds kTickPoll{20};
+constexpr int64_t kMaxSeconds = 5;
+
+/// Whether the kernel's clock goes on, and does not just get overwritten. True if it has none that is known.
+bool runs(const Kernel& kernel, Budget& budget) {
+  const auto before = readClock(kernel);
+  if (!before) return !kernel.clock;
+  for (const auto end = Clock::now() + kMaxTick; Clock::now() < end && budget.spendLong();) {
+    const auto now = readClock(kernel);
+    if (now && *now > *before && *now <= *before + kMaxSeconds) return true;
+    std::this_thread::sleep_for(kTickPoll);
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<AttachedGuest> attachLive(const LiveOptions& live, const KernelOptions& options, Budget& budget) {
   auto process = HostProcess::open(live.pid);
   if (!process) return tl::unexpected(process.error());
-  if (live.regions.empty()) return attachByMappings(std::move(*process), options, budget);
-  return attachTo(std::move(*process), live.regions, "QEMU's own map, by QMP", options, budget);
+  auto guest = live.regions.empty()
+                   ? attachByMappings(std::move(*process), options, budget)
+                   : attachTo(std::move(*process), live.regions, "QEMU's own map, by QMP", options, budget);
+  if (guest && live.running && !runs(guest->kernel, budget)) {
+    return failure("GUEST_CHANGED", "The guest changed, and the kernel in its memory does not run.",
+                   "Start the guest again, or let it run on, and attach again.");
+  }
+  return guest;
 }
 
 }  // namespace xfilter

@@ -202,6 +202,12 @@ std::optional<uint64_t> readRamEnd(const Kernel& kernel) {
   return ramEndOf(memory, kernel.symbols);
 }
 
+std::optional<int64_t> readClock(const Kernel& kernel) {
+  const auto epoch = kernel.space.memory().epoch();
+  KernelMemory memory(epoch ? kernel.space.over(*epoch) : kernel.space);
+  return readKernelClock(memory, kernel.symbols, kernel.layout);
+}
+
 Result<Kernel> findKernel(const PhysicalMemory& memory, const KernelOptions& options, Budget& budget) {
   const StepClock clock;
   const Given nothing;

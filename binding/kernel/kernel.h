@@ -57,6 +57,9 @@ struct Kernel {
 /// Where the guest's RAM ends now: it grows when memory is plugged in. Empty if the kernel does not tell.
 std::optional<uint64_t> readRamEnd(const Kernel& kernel);
 
+/// The guest's wall clock now, in seconds, as its kernel last wrote it. Empty if the kernel does not tell.
+std::optional<int64_t> readClock(const Kernel& kernel);
+
 /// Finds the running kernel: its page tables, symbols, types, and from these the layout.
 ///
 /// Errors: KERNEL_NOT_FOUND, SOURCE_TRUNCATED, SYMBOLS_NOT_FOUND, TYPES_NOT_FOUND, TYPES_INVALID,

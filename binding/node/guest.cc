@@ -37,8 +37,11 @@ uint64_t bigint(const Napi::Object& object, const char* name) {
 std::optional<LiveOptions> liveOptions(const Napi::Object& given) {
   const Napi::Value process = given.Get("process");
   if (!process.IsObject()) return std::nullopt;
-  LiveOptions options{.pid = process.As<Napi::Object>().Get("pid").ToNumber(), .regions = {}};
-  const auto regions = process.As<Napi::Object>().Get("regions").As<Napi::Array>();
+  const auto fields = process.As<Napi::Object>();
+  LiveOptions options{.pid = fields.Get("pid").ToNumber(),
+                      .regions = {},
+                      .running = given.Get("running").ToBoolean()};
+  const auto regions = fields.Get("regions").As<Napi::Array>();
   for (uint32_t i = 0; i < regions.Length(); ++i) {
     const auto region = regions.Get(i).As<Napi::Object>();
     options.regions.push_back({{bigint(region, "start")}, bigint(region, "size"), bigint(region, "host")});
@@ -86,7 +89,8 @@ Napi::Function Guest::define(Napi::Env env) {
       env, "NativeGuest",
       {InstanceAccessor<&Guest::kernel>("kernel"), InstanceAccessor<&Guest::profile>("profile"),
        InstanceMethod<&Guest::walk>("walk"), InstanceMethod<&Guest::cpus>("cpus"),
-       InstanceMethod<&Guest::watch>("watch"), InstanceMethod<&Guest::close>("close")});
+       InstanceMethod<&Guest::watch>("watch"), InstanceMethod<&Guest::requireIntact>("requireIntact"),
+       InstanceMethod<&Guest::close>("close")});
 }
 
 // The shared pointer travels to the constructor inside an External: JavaScript cannot make one.
@@ -140,6 +144,12 @@ Napi::Value Guest::cpus(const Napi::CallbackInfo& info) {
 Napi::Value Guest::watch(const Napi::CallbackInfo& info) {
   requireOpen(info.Env());
   return Watch::create(info.Env(), guest_);
+}
+
+void Guest::requireIntact(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  requireOpen(env);
+  if (const auto intact = guest_->memory->intact(); !intact) throw Napi::Error(env, toJs(env, intact.error()));
 }
 
 void Guest::close(const Napi::CallbackInfo&) { guest_.reset(); }

@@ -28,6 +28,7 @@ class Guest : public Napi::ObjectWrap<Guest> {
   Napi::Value walk(const Napi::CallbackInfo& info);
   Napi::Value cpus(const Napi::CallbackInfo& info);
   Napi::Value watch(const Napi::CallbackInfo& info);
+  void requireIntact(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 
   void requireOpen(Napi::Env env) const;

@@ -2,7 +2,6 @@
 // stands still is resumed from here when its time is up, however busy the agent's event loop is, and when the agent is
 // gone, whatever ended it: the channel to it closes. It runs in a session of its own, so that Ctrl-C does not end it too.
 import { toXFilterError } from "../errors.ts";
-import { connectQmp } from "../sources/qmp.ts";
 import { GuardedGuest } from "./guarded-guest.ts";
 import type { Answer, Request } from "./messages.ts";
 
@@ -11,12 +10,12 @@ const guests = new Map<string, GuardedGuest>();
 async function serve(request: Request): Promise<Omit<Answer, "id">> {
   const { path } = request;
   if (request.do === "hold") {
-    guests.set(path, new GuardedGuest(await connectQmp(path)));
+    guests.set(path, await GuardedGuest.hold(path));
     return {};
   }
   const guest = guests.get(path);
   if (!guest) throw new Error(`nothing is held at ${path}`);
-  if (request.do === "stop") return { stopped: await guest.stop(request.budgetMs) };
+  if (request.do === "stop") return { stop: await guest.stop(request.budgetMs) };
   if (request.do === "resume") return { pause: await guest.resume() };
   guests.delete(path);
   await guest.release();

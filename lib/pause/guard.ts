@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { createRequire } from "node:module";
 import { toXFilterError, XFilterError } from "../errors.ts";
 import { connectQmp } from "../sources/qmp.ts";
-import type { Answer, Pause, Request } from "./messages.ts";
+import type { Answer, Pause, Request, Stop } from "./messages.ts";
 
 type Settled = Extract<Answer, { pause?: unknown }>;
 type Question<R = Request> = R extends Request ? Omit<R, "id"> : never;
@@ -39,12 +39,11 @@ export class Guard {
     await this.#ask({ do: "hold", path });
   }
 
-  /** False if the guest stood still already. */
-  async stop(path: string, budgetMs: number): Promise<boolean> {
+  async stop(path: string, budgetMs: number): Promise<Stop> {
     this.#paused.add(path);
-    const { stopped = false } = await this.#ask({ do: "stop", path, budgetMs });
-    if (!stopped) this.#paused.delete(path);
-    return stopped;
+    const { stop = "stood" } = await this.#ask({ do: "stop", path, budgetMs });
+    if (stop !== "stopped") this.#paused.delete(path);
+    return stop;
   }
 
   async resume(path: string): Promise<Pause | undefined> {

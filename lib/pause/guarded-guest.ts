@@ -1,39 +1,71 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { XFilterError } from "../errors.ts";
+import { Monitor } from "../sources/monitor.ts";
 import type { Qmp, QmpEvent } from "../sources/qmp.ts";
-import type { Pause } from "./messages.ts";
+import type { Pause, Stop } from "./messages.ts";
+
+/** A guest must not stand still because its monitor's connection ended: it is made again so often, in about a second. */
+const MAX_RESUME_TRIES = 10;
+const RESUME_POLL_MS = 100;
 
 /** @internal A guest whose monitor the guard holds. Its requests are served one after the other. */
 export class GuardedGuest {
-  readonly #qmp: Qmp;
+  readonly #monitor: Monitor;
   #stopped: QmpEvent | undefined;
   #resumed: QmpEvent | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #expired: Pause | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(qmp: Qmp) {
-    this.#qmp = qmp;
-    qmp.onEvent((event) => {
+  /** Rejects as `Monitor.locate` does. */
+  static async hold(path: string): Promise<GuardedGuest> {
+    const guest = new GuardedGuest(path);
+    try {
+      await guest.#monitor.locate();
+      return guest;
+    } catch (error) {
+      guest.#monitor.close();
+      throw error;
+    }
+  }
+
+  private constructor(path: string) {
+    this.#monitor = new Monitor(path, (event) => {
       if (event.name === "STOP") this.#stopped = event;
       if (event.name === "RESUME") this.#resumed = event;
     });
   }
 
-  /** Whether the guest was running, and stands still now. One that was stopped already is nobody's to resume. */
-  stop(budgetMs: number): Promise<boolean> {
+  stop(budgetMs: number): Promise<Stop> {
     return this.#next(async () => {
-      this.#stopped = undefined;
+      // What a connection that ended has left standing.
+      await this.#resume();
+      const qmp = await this.#monitor.connect();
+      if (await this.#monitor.changed()) return "changed";
+      const { running } = (await qmp.execute("query-status")) as { running?: unknown };
+      if (running !== true) return "stood";
       this.#expired = undefined;
-      // QEMU sends the event before the answer, and none where the guest stood still.
-      await this.#qmp.execute("stop");
-      if (!this.#stopped) return false;
+      await this.#stop(qmp);
+      if (!this.#stopped) return "stood";
       this.#expiry = setTimeout(() => {
         this.#next(async () => {
           const pause = await this.#resume();
           this.#expired = pause && { ...pause, expired: true };
         }).catch(() => {});
       }, budgetMs);
-      return true;
+      return "stopped";
     });
+  }
+
+  /** QEMU sends the event before the answer, and none where somebody else was first. */
+  async #stop(qmp: Qmp): Promise<void> {
+    try {
+      await qmp.execute("stop");
+    } catch (error) {
+      // It may stand still all the same.
+      if (!isRefusal(error)) await this.#continue();
+      throw error;
+    }
   }
 
   /** The pause that this ended, or that has ended because its time was up; undefined if there was none. */
@@ -45,7 +77,7 @@ export class GuardedGuest {
     try {
       await this.resume();
     } finally {
-      this.#qmp.close();
+      this.#monitor.close();
     }
   }
 
@@ -60,10 +92,27 @@ export class GuardedGuest {
     const stopped = this.#stopped;
     if (!stopped) return undefined;
     this.#resumed = undefined;
-    await this.#qmp.execute("cont");
+    await this.#continue();
     this.#stopped = undefined;
     // Somebody else may have resumed it meanwhile: then `cont` makes no event.
     const { microseconds } = this.#resumed ?? { microseconds: Date.now() * 1000 };
     return { milliseconds: (microseconds - stopped.microseconds) / 1000, expired: false };
   }
+
+  async #continue(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        const qmp = await this.#monitor.connect();
+        await qmp.execute("cont");
+        return;
+      } catch (error) {
+        if (isRefusal(error) || tries === MAX_RESUME_TRIES) throw error;
+      }
+      await sleep(RESUME_POLL_MS);
+    }
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof XFilterError && error.code === "QMP_REFUSED";
 }

@@ -2,7 +2,7 @@
 export type Request =
   /** Connect to the monitor and keep it. */
   | { readonly id: number; readonly do: "hold"; readonly path: string }
-  /** Stop the guest, for no longer than `budgetMs`. */
+  /** Stop the guest, for no longer than `budgetMs`, unless it has changed. */
   | { readonly id: number; readonly do: "stop"; readonly path: string; readonly budgetMs: number }
   /** Resume it, if it was stopped by us. */
   | { readonly id: number; readonly do: "resume"; readonly path: string }
@@ -11,11 +11,17 @@ export type Request =
 
 /** @internal What the guard answers. */
 export type Answer =
-  | { readonly id: number; readonly pause?: Pause | undefined; readonly stopped?: boolean | undefined }
+  | { readonly id: number; readonly pause?: Pause | undefined; readonly stop?: Stop | undefined }
   | {
       readonly id: number;
       readonly error: { readonly code: string; readonly message: string; readonly advice: string };
     };
+
+/**
+ * @internal What became of a stop: it stands still and ran; it stood still before, and is nobody's to resume; it runs on,
+ * because it is not the guest that was attached to.
+ */
+export type Stop = "stopped" | "stood" | "changed";
 
 /** @internal A pause that is over. */
 export interface Pause {

@@ -22,7 +22,7 @@ export class Pauses {
 
   /**
    * Does the work while the guest stands still. Rejects with PAUSE_BUDGET when that took too long, and the guest ran
-   * on before the work was done.
+   * on before the work was done; with GUEST_CHANGED, the work not done, when it is not the guest that was attached to.
    */
   during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
     const turn = this.#turn.then(
@@ -34,7 +34,10 @@ export class Pauses {
   }
 
   async #during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
-    const stopped = await this.#guard.stop(this.#path, this.budgetMs);
+    const stop = await this.#guard.stop(this.#path, this.budgetMs);
+    if (stop === "changed") {
+      throw new XFilterError("GUEST_CHANGED", "QEMU told of a reset, or of other RAM", "Attach to the guest again");
+    }
     let result: T | undefined;
     let failure: { error: unknown } | undefined;
     try {
@@ -42,7 +45,7 @@ export class Pauses {
     } catch (error) {
       failure = { error };
     }
-    const pause = stopped ? await this.#guard.resume(this.#path) : undefined;
+    const pause = stop === "stopped" ? await this.#guard.resume(this.#path) : undefined;
     if (pause?.expired) {
       const what = `the guest was resumed before the walk was done, after ${pause.milliseconds.toFixed(1)} ms`;
       throw new XFilterError("PAUSE_BUDGET", what, "Give it more (pauseBudgetMs), or walk without a pause");

@@ -1,81 +1,49 @@
 import { XFilterError } from "../errors.ts";
-import type { NativeProcess, NativeRamRegion } from "../native.ts";
+import type { NativeProcess } from "../native.ts";
 import type { AbortSignalLike } from "../options.ts";
-import { parseMemoryTree, type RamRange } from "./mtree.ts";
-import { connectQmp, type Qmp } from "./qmp.ts";
+import { Monitor } from "./monitor.ts";
+import type { Qmp } from "./qmp.ts";
 import type { QemuSource } from "./target.ts";
 
 /** @internal A QEMU that runs, of which a guest is attached to, and again when it changes. */
 export interface LiveSource {
   /** Where the guest's RAM lies now. */
   locate(signal?: AbortSignalLike): Promise<NativeProcess>;
+  /** Whether QEMU told, since `locate`, that the guest is not what it was. */
+  changed(): Promise<boolean>;
   close(): void;
 }
 
 /** @internal Nothing is asked before `locate`. */
 export function liveSource({ qmp, pid }: QemuSource): LiveSource {
-  return qmp === undefined ? byProcess(pid) : new MonitorSource(qmp);
+  return qmp === undefined ? byProcess(pid) : byMonitor(qmp);
 }
 
 function byProcess(pid: number): LiveSource {
-  return { locate: async () => ({ pid, regions: [] }), close: () => {} };
+  return { locate: async () => ({ pid, regions: [] }), changed: async () => false, close: () => {} };
 }
 
 /** The monitor stays connected as long as the guest is attached: it serves one client, and says what happens to the guest. */
-class MonitorSource implements LiveSource {
-  readonly #path: string;
-  #qmp: Qmp | undefined;
-
-  constructor(path: string) {
-    this.#path = path;
-  }
-
-  /**
-   * Rejects as `connectQmp` does, and with PROCESS_UNKNOWN, RAM_UNKNOWN, GUEST_CONFIDENTIAL, GUEST_MIGRATING,
-   * QMP_REFUSED.
-   */
-  async locate(signal?: AbortSignalLike): Promise<NativeProcess> {
-    if (!this.#qmp?.open) this.#qmp = await connectQmp(this.#path, undefined, signal);
-    const qmp = this.#qmp;
-    await refuseUnreadable(qmp);
-    const regions = await ramRegions(qmp);
-    if (qmp.peer === 0) {
-      throw new XFilterError(
-        "PROCESS_UNKNOWN",
-        `the process that listens at ${this.#path} is not in this pid namespace`,
-        "In a container, share the host's pid namespace; else give the process id (qemu:pid:PID)",
-      );
-    }
-    return { pid: qmp.peer, regions };
-  }
-
-  close(): void {
-    this.#qmp?.close();
-  }
-}
-
-/** Where the guest's RAM lies, and in QEMU's address space. */
-async function ramRegions(qmp: Qmp): Promise<NativeRamRegion[]> {
-  const ranges = parseMemoryTree(await monitor(qmp, "info mtree -f"));
-  if (ranges.length === 0) throw unknownRam("its memory map (`info mtree -f`) shows no RAM");
-  return Promise.all(
-    ranges.map(async ({ start, size }: RamRange) => {
-      const text = await monitor(qmp, `gpa2hva 0x${start.toString(16)}`);
-      const [, host] = /^Host virtual address for 0x[0-9a-f]+ \(.*\) is 0x([0-9a-f]{1,16})\s*$/.exec(text) ?? [];
-      if (host === undefined) throw unknownRam(`it says of RAM at 0x${start.toString(16)}: ${text.slice(0, 200)}`);
-      return { start, size, host: BigInt(`0x${host}`) };
-    }),
-  );
-}
-
-/** What the human monitor prints; QMP has no command for these facts. */
-async function monitor(qmp: Qmp, commandLine: string): Promise<string> {
-  const text = await qmp.execute("human-monitor-command", { "command-line": commandLine });
-  return typeof text === "string" ? text : "";
-}
-
-function unknownRam(what: string): XFilterError {
-  return new XFilterError("RAM_UNKNOWN", `QEMU does not tell where the guest's RAM lies: ${what}`, "Try qemu:pid:PID");
+function byMonitor(path: string): LiveSource {
+  const monitor = new Monitor(path);
+  return {
+    /** Rejects as `Monitor.locate` does, and with PROCESS_UNKNOWN, GUEST_CONFIDENTIAL, GUEST_MIGRATING. */
+    async locate(signal) {
+      const qmp = await monitor.connect(signal);
+      await refuseUnreadable(qmp);
+      const regions = await monitor.locate(signal);
+      if (qmp.peer === 0) {
+        throw new XFilterError(
+          "PROCESS_UNKNOWN",
+          `the process that listens at ${path} is not in this pid namespace`,
+          "In a container, share the host's pid namespace; else give the process id (qemu:pid:PID)",
+        );
+      }
+      return { pid: qmp.peer, regions };
+    },
+    changed: () => monitor.changed(),
+    close: () => monitor.close(),
+  };
 }
 
 /** Guests whose memory does not lie in QEMU, or not readable. */

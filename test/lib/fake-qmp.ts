@@ -3,11 +3,21 @@ import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A monitor as QEMU's, of a guest that can only be stopped and resumed. Serves one client at a time, as QEMU does. */
+/** What a monitor says of where the RAM lies that starts at 0 and has `bytes`. */
+export function humanMonitor(commandLine: string, bytes = 96 << 20): string {
+  if (commandLine.startsWith("gpa2hva")) return "Host virtual address for 0x0 (pc.ram) is 0x1000\r\n";
+  const last = (bytes - 1).toString(16).padStart(16, "0");
+  return `FlatView #0\n AS "memory", root: system\n  ${"0".repeat(16)}-${last} (prio 0, ram): pc.ram\n`;
+}
+
+/** A monitor as QEMU's, of a guest that can be stopped and resumed. Serves one client at a time, as QEMU does. */
 export class FakeQmp {
   readonly path: string;
   readonly log: string[] = [];
   running = true;
+  ramBytes = 96 << 20;
+  /** The next command of this name is carried out and not answered: the connection ends. */
+  cutAt: string | undefined;
   /** Resolves with the next STOP or RESUME. */
   #waiting: (() => void)[] = [];
   readonly #folder = mkdtempSync(join(tmpdir(), "xfilter-qmp-"));
@@ -38,6 +48,16 @@ export class FakeQmp {
     while (this.running !== running) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
+  /** Tells whoever is connected. */
+  tell(event: string, data: object = {}): void {
+    this.#queue[0]?.write(`${JSON.stringify({ event, data, timestamp: { seconds: 1, microseconds: 0 } })}\r\n`);
+  }
+
+  /** Ends the connection that is served. */
+  cut(): void {
+    this.#queue[0]?.destroy();
+  }
+
   close(): void {
     this.#server.close();
     for (const socket of [...this.#queue]) socket.destroy();
@@ -54,11 +74,19 @@ export class FakeQmp {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) {
-        const { execute, id } = JSON.parse(line) as { execute: string; id: number };
+        const { execute, id, arguments: args } = JSON.parse(line);
         this.log.push(execute);
+        if (execute === this.cutAt) {
+          this.cutAt = undefined;
+          this.running = execute !== "stop";
+          socket.destroy();
+          return;
+        }
         if (execute === "stop") this.#set(false, send);
         if (execute === "cont") this.#set(true, send);
-        send({ return: {}, id });
+        if (execute === "human-monitor-command")
+          send({ return: humanMonitor(args["command-line"], this.ramBytes), id });
+        else send({ return: execute === "query-status" ? { running: this.running } : {}, id });
       }
     });
   }

@@ -25,6 +25,7 @@ function fakeGuest() {
     },
     cpus: () => ({ promise: Promise.resolve([CPU]), cancel() {} }),
     watch: () => ({ moveTo: () => {}, poll: () => ({ promise: Promise.resolve(null), cancel() {} }) }),
+    requireIntact: () => {},
     close: () => void events.push("close"),
   };
   const endWalks = () => {

@@ -49,7 +49,7 @@ describe("a pause", () => {
   it("follows another, never within it", async () => {
     const pauses = await Pauses.open(qmp.path, 5000);
     await Promise.all([1, 2, 3].map(() => pauses.during(() => milliseconds(1))));
-    expect(qmp.log.filter((command) => command !== "qmp_capabilities")).toEqual([
+    expect(qmp.log.filter((command) => command === "stop" || command === "cont")).toEqual([
       "stop",
       "cont",
       "stop",
@@ -57,6 +57,33 @@ describe("a pause", () => {
       "stop",
       "cont",
     ]);
+    await pauses.close();
+  });
+  it("is not made of a guest that was reset since it was attached to", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    await pauses.during(async () => {});
+    qmp.tell("RESET");
+    const work = () => Promise.reject(new Error("not to be done"));
+    await expect(pauses.during(work)).rejects.toMatchObject({ code: "GUEST_CHANGED" });
+    expect(qmp.running).toBe(true);
+    await pauses.close();
+  });
+  it("ends although the monitor's connection ended meanwhile, and the next one finds it again", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    const cut = async () => qmp.cut();
+    await pauses.during(cut);
+    expect(qmp.running).toBe(true);
+    expect(await pauses.during(async () => qmp.running)).toMatchObject({ result: false });
+    qmp.cutAt = "cont";
+    await pauses.during(async () => {});
+    expect(qmp.running).toBe(true);
+    await pauses.close();
+  });
+  it("ends although nobody heard that it began", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    qmp.cutAt = "stop";
+    await expect(pauses.during(async () => {})).rejects.toMatchObject({ code: "QMP_CLOSED" });
+    expect(qmp.running).toBe(true);
     await pauses.close();
   });
 });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { introspect } from "../../lib/index.ts";
 import { connectQmp } from "../../lib/sources/qmp.ts";
+import { humanMonitor } from "./fake-qmp.ts";
 
 let directory: string;
 let path: string;
@@ -54,11 +55,7 @@ function monitor(answers: Answers): (socket: Socket) => void {
 }
 
 const LIMITS = { timeoutMs: 300, maxBytes: 1 << 16 };
-const MTREE = ` AS "memory", root: system\n  0000000000000000-0000000005ffffff (prio 0, ram): pc.ram\n`;
-
-function human({ "command-line": line }: Record<string, unknown>): string {
-  return line === "info mtree -f" ? `FlatView #0\n${MTREE}` : "Host virtual address for 0x0 (pc.ram) is 0x1000\r\n";
-}
+const human: Answer = ({ "command-line": line }) => humanMonitor(String(line));
 
 describe("a QMP connection", () => {
   it("negotiates, answers, reports errors and tells the listener's process", async () => {

@@ -10,6 +10,7 @@ const rejected = (code: string) => toXFilterError({ code, message: "changed", ad
 /** A guest of which the `n`th attach reads a release "n", and whose walks fail until the attach numbered `settles`. */
 function changingGuest(settles: number, code = "GUEST_CHANGED") {
   let attaches = 0;
+  const state = { told: false, gone: false, attaching: Promise.resolve() };
   const closed: string[] = [];
   const polled: string[] = [];
   const native = (): NativeGuest => {
@@ -36,20 +37,29 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
           };
         },
       }),
+      requireIntact: () => {
+        if (state.gone) throw Object.assign(new Error("QEMU has ended"), { code: "SOURCE_GONE", advice: "" });
+      },
       close: () => void closed.push(release),
     };
     return own;
   };
   const booting: Error[] = [];
   const live: Attachable = {
+    changed: async () => {
+      const { told } = state;
+      state.told = false;
+      return told;
+    },
     attach: async () => {
+      await state.attaching;
       const error = booting.pop();
       if (error) throw error;
       return { native: native() };
     },
     close: () => void closed.push("source"),
   };
-  return { guest: new AttachedGuest(native(), 5000, live), closed, polled, booting };
+  return { guest: new AttachedGuest(native(), 5000, live), closed, polled, booting, state };
 }
 
 describe("a guest that has changed", () => {
@@ -87,6 +97,40 @@ describe("a guest that has changed", () => {
     const closed = expect(next).rejects.toMatchObject({ code: "CLOSED" });
     await guest.close();
     await closed;
+  });
+  it("by its monitor's word is attached to anew before it is walked over", async () => {
+    const { guest, polled, state } = changingGuest(0);
+    const watch = guest.watch({ intervalMs: 1 });
+    state.told = true;
+    expect((await watch.next()).value!.reattached).toBe(true);
+    expect(polled).toEqual(["1"]);
+    await guest.close();
+  });
+  it("and whose monitor is away for a moment is waited for", async () => {
+    const { guest, booting } = changingGuest(1);
+    booting.push(rejected("QMP_CLOSED"), rejected("SOURCE_NOT_FOUND"));
+    expect((await guest.snapshot()).processes).toHaveLength(1);
+  });
+  it("and whose QEMU has ended is gone, whatever could not be asked", async () => {
+    const { guest, booting, state } = changingGuest(0);
+    booting.push(rejected("SOURCE_NOT_FOUND"));
+    Object.assign(state, { told: true, gone: true });
+    await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
+  });
+  it("keeps nobody waiting who aborts while it is attached to anew", async () => {
+    const { guest, state } = changingGuest(1);
+    let attached = () => {};
+    state.attaching = new Promise((resolve) => {
+      attached = resolve;
+    });
+    const reason = new Error("enough");
+    const abort = new AbortController();
+    const aborted = expect(guest.snapshot({ signal: abort.signal })).rejects.toBe(reason);
+    const other = guest.snapshot();
+    setTimeout(() => abort.abort(reason), 20);
+    await aborted;
+    attached();
+    expect((await other).processes).toHaveLength(1);
   });
   it("is not attached to anew for any other error", async () => {
     const { guest, closed } = changingGuest(1, "SOURCE_GONE");
