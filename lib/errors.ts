@@ -53,7 +53,7 @@ const CODES = [
  * | `QMP_CLOSED` | the connection to QEMU's monitor ended |
  * | `QMP_REFUSED` | QEMU answered a command that is needed with an error |
  * | `RAM_UNKNOWN` | where the guest's RAM lies could not be told |
- * | `GUEST_CHANGED` | the guest got another kernel or other RAM, again and again while it was attached to anew |
+ * | `GUEST_CHANGED` | the guest got another kernel or other RAM, again and again while it was attached to anew; or none that runs, for a minute |
  * | `GUEST_CONFIDENTIAL` | the guest's memory is encrypted, or kept from the host |
  * | `GUEST_MIGRATING` | part of the guest's memory is still on another machine |
  * | `PAUSE_BUDGET` | the guest was resumed before the walk was done, because `pauseBudgetMs` was over |

@@ -13,8 +13,8 @@ import type { Recipe } from "./recipes.ts";
 import type { Truth } from "./truth.ts";
 
 export interface LiveOptions {
-  /** A file or a memfd that others can map, or memory that is QEMU's alone. */
-  ram: "shared-file" | "memfd" | "private";
+  /** A file or a memfd that others can map, in huge pages or of two NUMA nodes, or memory that is QEMU's alone. */
+  ram: "shared-file" | "memfd" | "hugetlb" | "nodes" | "private";
   /** A virtio disk of 64 MiB. */
   disk?: boolean;
   /** A virtio network device, with an echo server behind it. */
@@ -45,8 +45,11 @@ export interface LiveGuest {
   command(text: string): Promise<string>;
   /** What the guest says of itself now, standing still; what runs has to be stopped before. */
   truth(): Promise<Truth>;
-  /** Resets the guest as its power button's neighbour does; resolves when it has booted and stands still again. */
-  reset(): Promise<void>;
+  /** Resets the guest as its power button's neighbour does. */
+  reset(): Promise<{
+    /** Resolves when it has booted and stands still again. */
+    readonly booted: Promise<void>;
+  }>;
   /** Ends QEMU and removes its files. */
   close(): Promise<void>;
 }
@@ -66,10 +69,20 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function memoryBackend(ram: LiveOptions["ram"], size: string, directory: string): string {
-  const common = `id=memory,size=${size}`;
-  if (ram === "shared-file") return `memory-backend-file,${common},mem-path=${join(directory, "memory.raw")},share=on`;
-  return ram === "memfd" ? `memory-backend-memfd,${common},share=on` : `memory-backend-ram,${common}`;
+function memoryArguments(ram: LiveOptions["ram"], { machine, memory }: Recipe, directory: string): string[] {
+  const file = `mem-path=${join(directory, "memory.raw")}`;
+  const backends = {
+    "shared-file": `memory-backend-file,${file},share=on`,
+    memfd: "memory-backend-memfd,share=on",
+    hugetlb: "memory-backend-memfd,hugetlb=on,share=on",
+    private: "memory-backend-ram",
+  };
+  if (ram !== "nodes") {
+    return ["-M", `${machine},memory-backend=memory`, "-object", `${backends[ram]},id=memory,size=${memory}`];
+  }
+  const half = memory.replace(/^\d+/, (size) => String(Number(size) / 2));
+  const node = (id: string) => ["-object", `${backends.memfd},id=${id},size=${half}`, "-numa", `node,memdev=${id}`];
+  return ["-M", machine, ...node("memory0"), ...node("memory1")];
 }
 
 function argumentsFor(recipe: Recipe, options: LiveOptions, boot: LiveBoot, directory: string, echoPort: number) {
@@ -78,8 +91,7 @@ function argumentsFor(recipe: Recipe, options: LiveOptions, boot: LiveBoot, dire
   return [
     ..."-nodefaults -display none -accel tcg,thread=multi".split(" "),
     ...["-smp", String(recipe.cpus), "-m", recipe.memory, "-cpu", recipe.cpu],
-    ...["-M", `${recipe.machine},memory-backend=memory`],
-    ...["-object", memoryBackend(options.ram, recipe.memory, directory)],
+    ...memoryArguments(options.ram, recipe, directory),
     ...["-kernel", boot.kernel, "-initrd", boot.initramfs, "-append", commandLine],
     ...["-serial", `file:${path("console.log")}`, "-device", "virtio-serial-pci"],
     ...["truth", "agent"].flatMap((name, index) => [
@@ -186,9 +198,10 @@ async function bootLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest
       command: (text) => live(agent.command(text)),
       truth: () => live(agent.truth()),
       reset: async () => {
-        const ready = agent.ready(bootSeconds);
+        const booted = live(agent.ready(bootSeconds));
+        booted.catch(() => {});
         await live(monitor.execute("system_reset"));
-        await live(ready);
+        return { booted };
       },
       close,
     };

@@ -112,9 +112,11 @@ Result<AttachedGuest> attachByMappings(const std::shared_ptr<const HostProcess>&
                    "It is spread over several (plugged in, or of several NUMA nodes): give the QMP socket.");
   }
   if (error) return tl::unexpected(*error);
-  return failure("KERNEL_NOT_FOUND",
-                 "No Linux kernel was found in the memory of process " + std::to_string(process->pid()) + ".",
-                 "Check that it is the QEMU that runs the guest, an x86_64 Linux whose kernel has started.");
+  return failure(
+      "KERNEL_NOT_FOUND",
+      "No Linux kernel was found in the memory of process " + std::to_string(process->pid()) + ".",
+      "Check that it is the QEMU that runs the guest, an x86_64 Linux whose kernel has started; of a "
+      "guest whose memory is in several pieces (plugged in, or NUMA nodes), give the QMP socket.");
 }
 
 // The clock that is read counts seconds; a guest that idles may be late with it.

@@ -78,6 +78,8 @@ Result<std::unique_ptr<HostProcess>> HostProcess::open(int pid) {
   }
   if (!process->pagemap_) {
     if (error == EACCES || error == EPERM) return refused(pid, "look into the memory");
+    // A process that ends has lost its memory before it is seen to have ended.
+    if (error == ESRCH) return gone(pid);
     return failure("SOURCE_IO",
                    "Cannot open the page map of " + nameOf(pid) + ": " + std::strerror(error) + ".",
                    "A kernel with CONFIG_PROC_PAGE_MONITOR is needed on the host.");

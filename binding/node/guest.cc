@@ -38,9 +38,8 @@ std::optional<LiveOptions> liveOptions(const Napi::Object& given) {
   const Napi::Value process = given.Get("process");
   if (!process.IsObject()) return std::nullopt;
   const auto fields = process.As<Napi::Object>();
-  LiveOptions options{.pid = fields.Get("pid").ToNumber(),
-                      .regions = {},
-                      .running = given.Get("running").ToBoolean()};
+  LiveOptions options{
+      .pid = fields.Get("pid").ToNumber(), .regions = {}, .running = given.Get("running").ToBoolean()};
   const auto regions = fields.Get("regions").As<Napi::Array>();
   for (uint32_t i = 0; i < regions.Length(); ++i) {
     const auto region = regions.Get(i).As<Napi::Object>();
@@ -149,7 +148,8 @@ Napi::Value Guest::watch(const Napi::CallbackInfo& info) {
 void Guest::requireIntact(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   requireOpen(env);
-  if (const auto intact = guest_->memory->intact(); !intact) throw Napi::Error(env, toJs(env, intact.error()));
+  if (const auto intact = guest_->memory->intact(); !intact)
+    throw Napi::Error(env, toJs(env, intact.error()));
 }
 
 void Guest::close(const Napi::CallbackInfo&) { guest_.reset(); }

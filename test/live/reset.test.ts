@@ -1,7 +1,9 @@
+import { once } from "node:events";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Difference, introspect } from "../../lib/index.ts";
 import { type LiveGuest, startLive } from "../../vmcore-fixtures/live.ts";
 import { recipes } from "../../vmcore-fixtures/recipes.ts";
+import { differencesFromTruth } from "./truth.ts";
 
 let live: LiveGuest;
 const abort = new AbortController();
@@ -15,8 +17,9 @@ afterAll(async () => {
   abort.abort();
 });
 
-it("a guest that is reset is watched on, from its boot on", async () => {
+it("a guest that is reset is watched on from its boot on, and by its monitor's word not read as it stood", async () => {
   const guest = await introspect({ qemu: { pid: live.pid } });
+  const told = await introspect({ qemu: { qmp: live.qmp } });
   const before = guest.kernel.kaslrOffset;
   const seen: Difference[] = [];
   const stop = new AbortController();
@@ -25,13 +28,27 @@ it("a guest that is reset is watched on, from its boot on", async () => {
   })();
   const ended = expect(watching).rejects.toBe("enough");
   await expect.poll(() => seen.length, { timeout: 30_000 }).toBeGreaterThan(0);
-  await live.reset();
+  const { booted } = await live.reset();
+  // Nothing is overwritten yet; what this waits for is the next kernel and its first process.
+  await told.snapshot();
+  expect(told.kernel.kaslrOffset).not.toBe(before);
   await expect.poll(() => seen.some(({ reattached }) => reattached), { timeout: 60_000 }).toBe(true);
-  const pids = async () => (await guest.snapshot()).processes.toArray().map(({ pid }) => pid);
-  const truth = await live.truth();
-  await expect.poll(pids, { timeout: 30_000 }).toEqual(expect.arrayContaining(truth.processes.map(({ pid }) => pid)));
-  expect(guest.kernel.kaslrOffset).not.toBe(before);
+  await booted;
   stop.abort("enough");
   await ended;
+  for (const each of [guest, told]) {
+    expect(await differencesFromTruth(live, each)).toEqual([]);
+    expect(each.kernel.kaslrOffset).not.toBe(before);
+    await each.close();
+  }
+});
+
+it("a guest that shuts down with its QEMU is gone", async () => {
+  const guest = await introspect({ qemu: { qmp: live.qmp } });
+  const gone = once(live.qemu, "close");
+  await live.monitor.execute("quit");
+  await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
+  await gone;
+  await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
   await guest.close();
 });

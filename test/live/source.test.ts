@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, rmSync } from "node:fs";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -64,6 +64,30 @@ describe.each(["shared-file", "memfd", "private"] as const)(
       expect(await grown()).toBeLessThan(1024);
     });
 
+    it("is read on when its monitor's connection ends, and the monitor found again when it is needed", async () => {
+      await within({ qemu: { qmp: live.qmp } }, async (guest) => {
+        await guest.snapshot();
+        // Of the two monitors on the command line, the second.
+        await live.monitor.execute("yank", { instances: [{ type: "chardev", id: "compat_monitor1" }] });
+        for (let i = 0; i < 3; i++) expect((await guest.snapshot()).processes.length).toBeGreaterThan(10);
+        // Nobody has it any more.
+        await within({ qemu: { qmp: live.qmp } }, (other) => other.snapshot());
+        expect((await guest.snapshot()).processes.length).toBeGreaterThan(10);
+      });
+      const paused = await introspect({ qemu: { qmp: live.qmp } }, { consistency: "pause" });
+      await paused.snapshot();
+      await live.monitor.execute("yank", { instances: [{ type: "chardev", id: "compat_monitor1" }] });
+      await expect
+        .poll(() =>
+          paused.snapshot().then(
+            ({ quality }) => quality.pauseMs > 0,
+            () => false,
+          ),
+        )
+        .toBe(true);
+      await paused.close();
+    });
+
     it("gives its monitor back when it is closed", async () => {
       await within({ qemu: { qmp: live.qmp } }, (guest) => guest.snapshot());
       await within({ qemu: { qmp: live.qmp } }, (guest) => guest.snapshot());
@@ -85,15 +109,26 @@ describe.each(["shared-file", "memfd", "private"] as const)(
         workerData: { library: import.meta.resolve("../../dist/index.js"), target: `qemu:pid:${live.pid}` },
       });
       await once(worker, "message");
+      const gone = once(live.qemu, "close");
+      const failed = once(worker, "message");
+      worker.postMessage("until it fails");
+      const code = live.memory ? "SOURCE_TRUNCATED" : "SOURCE_GONE";
       if (live.memory) {
+        const file = openSync(live.memory, "r+");
         rmSync(live.memory);
         await guest.snapshot();
+        // QEMU gets the SIGBUS, and ends.
+        ftruncateSync(file, 0);
+        closeSync(file);
+      } else {
+        live.qemu.kill("SIGKILL");
       }
-      live.qemu.kill("SIGKILL");
-      await once(live.qemu, "close");
-      await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
-      worker.postMessage("again");
-      expect(await once(worker, "message")).toEqual(["SOURCE_GONE"]);
+      await gone;
+      await expect(guest.snapshot()).rejects.toMatchObject({ code });
+      expect(await failed).toEqual([code]);
+      worker.postMessage("once more");
+      expect(await once(worker, "message")).toEqual([code]);
+      await worker.terminate();
       await guest.close();
       await expect(introspect({ qemu: { pid: live.pid } })).rejects.toMatchObject({ code: "SOURCE_NOT_FOUND" });
       await expect(introspect({ qemu: { qmp: live.qmp } })).rejects.toMatchObject({ code: "SOURCE_NOT_FOUND" });
@@ -102,7 +137,7 @@ describe.each(["shared-file", "memfd", "private"] as const)(
 );
 
 describe("a running guest that gets more memory", () => {
-  it("is read with it, and its old map is let go of", async () => {
+  it("is read with it, and without it when it is gone again", async () => {
     const qemu = ["-m", `${MEBIBYTES}M,slots=2,maxmem=1G`];
     const live = await startLive(small, {
       ram: "memfd",
@@ -126,11 +161,16 @@ describe("a running guest that gets more memory", () => {
           return guest.kernel.memoryBytes - before;
         };
         await expect.poll(grown, { timeout: 30_000, interval: 200 }).toBe(128n << 20n);
+        await expect(introspect({ qemu: { pid: live.pid } })).rejects.toMatchObject({ code: "RAM_UNKNOWN" });
         const { processes, quality } = await guest.snapshot();
         expect(processes.length).toBeGreaterThan(50);
         expect(quality).toMatchObject({ badPointers: 0, limited: 0 });
+        await live.monitor.execute("device_del", { id: "dimm" });
+        await expect.poll(grown, { timeout: 30_000, interval: 200 }).toBe(0n);
+        await live.monitor.execute("object-del", { id: "more" });
+        await guest.snapshot();
+        expect(guest.kernel.memoryBytes).toBe(before);
       });
-      await expect(introspect({ qemu: { pid: live.pid } })).rejects.toMatchObject({ code: "RAM_UNKNOWN" });
     } finally {
       await live.close();
     }

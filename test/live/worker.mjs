@@ -1,12 +1,16 @@
 import { parentPort, workerData } from "node:worker_threads";
 
-// Attaches, takes a snapshot, and one more for each message; says how each went.
+// Attaches, takes a snapshot, and more for a message: until one fails, if it says so. Says how each went.
 const { introspect } = await import(workerData.library);
 const guest = await introspect(workerData.target);
-const tell = () =>
+const walk = () =>
   guest.snapshot().then(
-    ({ processes }) => parentPort.postMessage(processes.length > 0 ? "read" : "empty"),
-    ({ code }) => parentPort.postMessage(code),
+    ({ processes }) => (processes.length > 0 ? "read" : "empty"),
+    ({ code }) => code,
   );
-parentPort.on("message", tell);
-await tell();
+parentPort.on("message", async (message) => {
+  let went = await walk();
+  while (message === "until it fails" && went === "read") went = await walk();
+  parentPort.postMessage(went);
+});
+parentPort.postMessage(await walk());
