@@ -35,6 +35,7 @@ class FakeKernel {
     uint16_t localPort = 22;
     uint32_t uid = 0;
     uint32_t inode = 100;
+    bool inodeApart = false;  // in another page than the pointers of its struct socket
   };
   /// A process, by the addresses that tests break things at.
   struct Process {
@@ -124,6 +125,15 @@ class FakeKernel {
     link(node, node, node);
   }
 
+  /// list_add_tail of a process that is in no list.
+  void relink(const Process& process) { append(initTask_ + kTasks, process.task + kTasks); }
+
+  /// What an exit leaves of a task's own link to its pid.
+  void detachPid(const Process& process) { guest.write(process.task + kThreadPid, uint64_t{0}); }
+
+  /// What comes next lies in pages of its own: tests see when a page is first read.
+  void startPage() { used_ = (used_ + kPageSize - 1) & ~(kPageSize - 1); }
+
   /// An exit, as far as descriptors go: the process has no table any more.
   void exitFiles(const Process& process) { guest.write(process.task + kFiles, uint64_t{0}); }
   void setFiles(const Process& process, VirtualAddress files) { guest.write(process.task + kFiles, files); }
@@ -142,6 +152,9 @@ class FakeKernel {
   void close(const Process& process, uint32_t fd) { guest.write(process.slots + fd * 8, uint64_t{0}); }
 
   void setInode(const File& file, uint64_t inode) { guest.write(file.socket + kInode, inode); }
+  void setSocket(const File& file, VirtualAddress socket) { guest.write(file.file + 8, socket); }
+  void setSock(const File& file, VirtualAddress sock) { guest.write(file.socket + 8, sock); }
+  VirtualAddress inodeOf(const File& file) const { return file.socket + kInode; }
   void setLocalPort(const File& file, uint16_t port) {
     guest.write(file.sock + kSkSport, __builtin_bswap16(port));
   }
@@ -154,6 +167,17 @@ class FakeKernel {
     link(node, {next}, head);
     guest.write(head, node);
     if (next) guest.write(VirtualAddress{next} + 8, node);
+  }
+  /// Makes these socks all of chain `bucket` of the raw table, ending as a hlist_nulls does.
+  void makeChain(uint32_t bucket, std::initializer_list<File> files) {
+    VirtualAddress from = rawTable_ + bucket * 8;
+    for (const File& file : files) {
+      const VirtualAddress node = file.sock + kSkNode;
+      guest.write(from, node);
+      guest.write(node + 8, from);
+      from = node;
+    }
+    guest.write(from, uint64_t{bucket} << 1 | 1);
   }
   /// The head of chain `bucket` of the raw table leads to itself; what lies behind it, too, as to a
   /// predecessor.
@@ -187,7 +211,14 @@ class FakeKernel {
 
   /// A socket with its file; `sock` makes the file lead to another sock than one of its own.
   File addSocket(const SocketSpec& spec) {
-    File f{allocate(), allocate(), allocate()};
+    File f{.file = allocate()};
+    if (spec.inodeApart) {
+      startPage();
+      f.socket = allocate(2 * kPageSize) + (kPageSize - kInode);
+    } else {
+      f.socket = allocate();
+    }
+    f.sock = allocate();
     guest.write(f.file, kSocketFileOps);
     guest.write(f.file + 8, f.socket);
     guest.write(f.socket, f.file);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -59,15 +60,15 @@ class FakeMemory final : public PhysicalMemory {
   Result<void> intact() const override { return {}; }
 
   bool live() const override { return isLive; }
-  std::unique_ptr<PhysicalMemory> epoch() const override {
-    if (onEpoch) onEpoch(++epochs_);
-    return nullptr;
-  }
+  bool copies() const override { return isCopied; }
+  std::unique_ptr<PhysicalMemory> epoch() const override;
 
   std::string_view note;
   /// A guest that runs: it does something whenever a pass over it begins (the first one is 1), or a page is
   /// looked at.
   bool isLive = false;
+  /// Whether it is read through epochs, which copy a page when it is first looked at.
+  bool isCopied = false;
   std::function<void(int epoch)> onEpoch;
   std::function<void(PhysicalAddress)> onView;
   std::vector<VcpuRegisters> registers;
@@ -82,6 +83,46 @@ class FakeMemory final : public PhysicalMemory {
   std::vector<MemoryRange> ranges_;
   mutable int epochs_ = 0;
 };
+
+/// An epoch of a FakeMemory.
+class FakeCopies final : public PhysicalMemory {
+ public:
+  explicit FakeCopies(const FakeMemory& memory) : memory_(memory) {}
+
+  std::span<const std::byte> view(PhysicalAddress address) const override {
+    const uint64_t page = address.value / kPageSize;
+    if (!pages_.contains(page)) {
+      const auto bytes = memory_.view({page * kPageSize});
+      if (bytes.empty()) return {};
+      pages_[page].assign(bytes.begin(), bytes.begin() + kPageSize);
+    }
+    return std::span<const std::byte>(pages_[page]).subspan(address.value % kPageSize);
+  }
+  void refresh(PhysicalAddress address) const override {
+    const uint64_t page = address.value / kPageSize;
+    const auto copy = pages_.find(page);
+    if (copy == pages_.end()) return;
+    const auto bytes = memory_.bytes({page * kPageSize});
+    std::copy(bytes.begin(), bytes.begin() + kPageSize, copy->second.begin());
+  }
+  bool live() const override { return true; }
+  bool copies() const override { return true; }
+  std::span<const MemoryRange> ranges() const override { return memory_.ranges(); }
+  MemoryRange nextStored(PhysicalAddress address) const override { return memory_.nextStored(address); }
+  void release(MemoryRange) const override {}
+  std::string_view format() const override { return memory_.format(); }
+  Result<void> intact() const override { return {}; }
+
+ private:
+  const FakeMemory& memory_;
+  mutable std::map<uint64_t, std::vector<std::byte>> pages_;
+};
+
+inline std::unique_ptr<PhysicalMemory> FakeMemory::epoch() const {
+  if (onEpoch) onEpoch(++epochs_);
+  if (!isCopied) return nullptr;
+  return std::make_unique<FakeCopies>(*this);
+}
 
 /// A guest with real x86_64 page tables: what a test maps, the code under test finds by walking them.
 ///
