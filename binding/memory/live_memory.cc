@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "memory/page_copies.h"
@@ -91,14 +92,14 @@ Result<void> LiveMemory::addPart(const RamRegion& part, const ProcessMapping& ma
     if (*mapped != nullptr) {
       const int file = tellsHoles((*mapped)->file.get()) ? (*mapped)->file.get() : -1;
       piece.bytes = (*mapped)->bytes.data() + inMapping;
-      piece.present = std::make_unique<RamPresence>(*process_, part.host, part.size, phase, file,
+      piece.present = std::make_unique<RamPresence>(*process_, second_, part.host, part.size, phase, file,
                                                     mapping.fileOffset + inMapping);
     }
   }
   if (piece.bytes == nullptr) {
     if (mapping.inode != 0) piece.backing = process_->openMapped(mapping);
     const int file = piece.backing && tellsHoles(piece.backing.get()) ? piece.backing.get() : -1;
-    piece.present = std::make_unique<RamPresence>(*process_, part.host, part.size, phase, file,
+    piece.present = std::make_unique<RamPresence>(*process_, second_, part.host, part.size, phase, file,
                                                   mapping.fileOffset + inMapping);
   }
   (piece.bytes != nullptr ? mapped_ : copied_) += part.size;
@@ -179,6 +180,8 @@ void LiveMemory::release(MemoryRange run) const {
 }
 
 std::unique_ptr<PhysicalMemory> LiveMemory::epoch() const {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  second_.store(std::chrono::duration_cast<std::chrono::seconds>(now).count(), std::memory_order_relaxed);
   if (!copies()) return nullptr;
   return std::make_unique<PageCopies>(*this, kPageSize);
 }

@@ -90,7 +90,8 @@ class LiveMemory final : public PhysicalMemory {
   std::vector<std::pair<uint64_t, std::unique_ptr<Mapping>>> mappings_;  // by address in QEMU
   std::vector<Piece> pieces_;                                            // ascending, disjoint
   std::vector<MemoryRange> ranges_;
-  uint64_t mapped_ = 0, copied_ = 0;  // bytes
+  uint64_t mapped_ = 0, copied_ = 0;        // bytes
+  mutable RamPresence::Seconds second_{0};  // in which the last epoch began
   mutable std::mutex buffersMutex_;
   mutable std::vector<std::unique_ptr<CopyBuffer>> buffers_;
 };

@@ -8,18 +8,11 @@
 #include "memory/address.h"
 
 namespace xfilter {
-namespace {
 
-int64_t now() {
-  const auto time = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(time).count() + 1;
-}
-
-}  // namespace
-
-RamPresence::RamPresence(const HostProcess& process, uint64_t address, uint64_t size, uint64_t phase,
-                         int file, uint64_t fileOffset)
+RamPresence::RamPresence(const HostProcess& process, const Seconds& now, uint64_t address, uint64_t size,
+                         uint64_t phase, int file, uint64_t fileOffset)
     : process_(process),
+      now_(now),
       address_(address),
       size_(size),
       phase_(phase),
@@ -29,7 +22,7 @@ RamPresence::RamPresence(const HostProcess& process, uint64_t address, uint64_t 
 
 RamPresence::Block& RamPresence::fresh(uint64_t index) const {
   Block& block = blocks_[index];
-  const int64_t time = now();
+  const int64_t time = now_.load(std::memory_order_relaxed);
   if (block.asked.load(std::memory_order_acquire) == time) return block;
   // The first block may begin before the piece does: what lies there in the process is never asked for.
   std::array<uint64_t, kWords> words;
