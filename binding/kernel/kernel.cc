@@ -197,7 +197,7 @@ std::optional<Error> ended(Budget& budget) {
 }  // namespace
 
 std::optional<uint64_t> readRamEnd(const Kernel& kernel) {
-  const auto epoch = kernel.space.memory().epoch();
+  const auto epoch = kernel.space.memory().epoch(kNoPass);
   KernelMemory memory(epoch ? kernel.space.over(*epoch) : kernel.space);
   return ramEndOf(memory, kernel.symbols);
 }

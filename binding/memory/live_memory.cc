@@ -179,16 +179,16 @@ void LiveMemory::release(MemoryRange run) const {
   madvise(const_cast<std::byte*>(piece->bytes + offset), size, MADV_DONTNEED);
 }
 
-std::unique_ptr<PhysicalMemory> LiveMemory::epoch() const {
+std::unique_ptr<PhysicalMemory> LiveMemory::epoch(size_t pass) const {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   second_.store(std::chrono::duration_cast<std::chrono::seconds>(now).count(), std::memory_order_relaxed);
   if (!copies()) return nullptr;
-  return std::make_unique<PageCopies>(*this, kPageSize);
+  return std::make_unique<PageCopies>(*this, kPageSize, pass);
 }
 
 std::unique_ptr<PhysicalMemory> LiveMemory::scan() const {
   if (!copies()) return nullptr;
-  return std::make_unique<PageCopies>(*this, kLargePage);
+  return std::make_unique<PageCopies>(*this, kLargePage, kNoPass);
 }
 
 Result<void> LiveMemory::intact() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -41,7 +42,7 @@ class LiveMemory final : public PhysicalMemory {
   void release(MemoryRange run) const override;
   bool live() const override { return true; }
   bool copies() const override { return copied_ > 0; }
-  std::unique_ptr<PhysicalMemory> epoch() const override;
+  std::unique_ptr<PhysicalMemory> epoch(size_t pass) const override;
   /// An epoch for attaching, which reads all of an image: it fetches 2 MiB at a time.
   std::unique_ptr<PhysicalMemory> scan() const;
   std::string_view format() const override { return "qemu"; }
@@ -85,6 +86,8 @@ class LiveMemory final : public PhysicalMemory {
   const Piece* pieceAt(PhysicalAddress address) const;
   std::unique_ptr<CopyBuffer> takeBuffer() const;
   void giveBack(std::unique_ptr<CopyBuffer> buffer) const;
+  std::vector<PhysicalAddress> expected(size_t pass) const;
+  void expect(size_t pass, std::vector<PhysicalAddress> pages) const;
 
   std::shared_ptr<const HostProcess> process_;
   std::vector<std::pair<uint64_t, std::unique_ptr<Mapping>>> mappings_;  // by address in QEMU
@@ -94,6 +97,7 @@ class LiveMemory final : public PhysicalMemory {
   mutable RamPresence::Seconds second_{0};  // in which the last epoch began
   mutable std::mutex buffersMutex_;
   mutable std::vector<std::unique_ptr<CopyBuffer>> buffers_;
+  mutable std::map<size_t, std::vector<PhysicalAddress>> expected_;  // pages, by pass
 };
 
 }  // namespace xfilter

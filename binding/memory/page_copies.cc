@@ -15,10 +15,12 @@ constexpr uint64_t kMaxBytes = uint64_t{512} << 20;
 // What a buffer may go on holding that waits for the next epoch.
 constexpr uint64_t kMaxKept = uint64_t{64} << 20;
 constexpr size_t kMaxBuffers = 2;
+// As many as a buffer may keep.
+constexpr size_t kMaxExpected = kMaxKept / kPageSize;
 
 }  // namespace
 
-CopyBuffer::CopyBuffer(uint64_t pages) : loaded((pages + 63) / 64) {
+CopyBuffer::CopyBuffer(uint64_t pages) : loaded((pages + 63) / 64), viewed(loaded.size()) {
   void* const address = mmap(nullptr, pages * kPageSize, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) return;
@@ -49,13 +51,28 @@ void LiveMemory::giveBack(std::unique_ptr<CopyBuffer> buffer) const {
   if (buffers_.size() < kMaxBuffers) buffers_.push_back(std::move(buffer));
 }
 
-PageCopies::PageCopies(const LiveMemory& source, uint64_t unit)
-    : source_(source), unit_(unit), buffer_(source.takeBuffer()) {}
+std::vector<PhysicalAddress> LiveMemory::expected(size_t pass) const {
+  const std::lock_guard lock(buffersMutex_);
+  const auto found = expected_.find(pass);
+  return found == expected_.end() ? std::vector<PhysicalAddress>{} : found->second;
+}
+
+void LiveMemory::expect(size_t pass, std::vector<PhysicalAddress> pages) const {
+  const std::lock_guard lock(buffersMutex_);
+  expected_[pass] = std::move(pages);
+}
+
+PageCopies::PageCopies(const LiveMemory& source, uint64_t unit, size_t pass)
+    : source_(source), unit_(unit), pass_(pass), buffer_(source.takeBuffer()) {
+  if (pass == kNoPass) return;
+  for (const PhysicalAddress page : source.expected(pass)) want(page);
+}
 
 PageCopies::~PageCopies() {
   if (buffer_->bytes.empty()) return;
+  if (pass_ != kNoPass) source_.expect(pass_, std::move(viewedPages_));
   if (unit_ == kPageSize) {
-    for (const uint64_t page : loadedPages_) buffer_->loaded[page / 64] = 0;
+    for (const uint64_t page : loadedPages_) buffer_->loaded[page / 64] = buffer_->viewed[page / 64] = 0;
   } else {
     std::fill(buffer_->loaded.begin(), buffer_->loaded.end(), 0);
   }
@@ -73,6 +90,14 @@ void PageCopies::setLoaded(uint64_t firstPage, uint64_t count) const {
     if (unit_ == kPageSize) loadedPages_.push_back(page);
   }
   bytes_ += count * kPageSize;
+}
+
+void PageCopies::setViewed(uint64_t page, PhysicalAddress address) const {
+  uint64_t& word = buffer_->viewed[page / 64];
+  const uint64_t bit = uint64_t{1} << (page % 64);
+  if ((word & bit) != 0 || viewedPages_.size() == kMaxExpected) return;
+  word |= bit;
+  viewedPages_.push_back(address);
 }
 
 // Units are aligned in the guest's memory, where its large pages are.
@@ -97,6 +122,7 @@ std::span<const std::byte> PageCopies::view(PhysicalAddress address) const {
     wanted_.clear();
     if (!isThere(unit.offset)) return {};
   }
+  if (pass_ != kNoPass) setViewed(piece->firstPage + unit.offset / kPageSize, address);
   if (unit_ > kPageSize && end < piece->size) {
     const Part next = unitAt(*piece, end);
     if (!isThere(next.offset)) load(std::span(&next, 1));
@@ -144,9 +170,15 @@ void PageCopies::load(std::span<const Part> parts) const {
     }
     uint64_t done = 0;
     while (done < part.size) {
-      const uint64_t run = std::min(part.piece->present->run(part.offset + done), part.size - done);
+      const uint64_t at = part.offset + done;
+      const uint64_t run = std::min(part.piece->present->run(at), part.size - done);
       if (run > 0) {
-        present.push_back({part.piece, part.offset + done, run});
+        Part* const before = present.empty() ? nullptr : &present.back();
+        if (before != nullptr && before->piece == part.piece && before->offset + before->size == at) {
+          before->size += run;
+        } else {
+          present.push_back({part.piece, at, run});
+        }
         done += run;
         continue;
       }

@@ -16,15 +16,15 @@ struct CopyBuffer {
   CopyBuffer& operator=(const CopyBuffer&) = delete;
   ~CopyBuffer();
 
-  std::span<std::byte> bytes;    // empty if there was no address space
-  std::vector<uint64_t> loaded;  // a bit for each page
+  std::span<std::byte> bytes;            // empty if there was no address space
+  std::vector<uint64_t> loaded, viewed;  // a bit for each page
 };
 
 /// The epoch of a LiveMemory that copies.
 class PageCopies final : public PhysicalMemory {
  public:
   /// Fetches `unit` bytes at a time: a page for a walk, which reads here and there, or 2 MiB.
-  PageCopies(const LiveMemory& source, uint64_t unit);
+  PageCopies(const LiveMemory& source, uint64_t unit, size_t pass);
   ~PageCopies() override;
 
   /// To the end of the page; by units of 2 MiB, to the end of the next unit.
@@ -55,12 +55,16 @@ class PageCopies final : public PhysicalMemory {
   void load(std::span<const Part> parts) const;
   void copy(std::vector<Part>& parts) const;
 
+  void setViewed(uint64_t page, PhysicalAddress address) const;
+
   const LiveMemory& source_;
   uint64_t unit_;
+  size_t pass_;
   std::unique_ptr<CopyBuffer> buffer_;
   mutable std::vector<Part> wanted_;
-  mutable std::vector<uint64_t> loadedPages_;  // of a walk: to be forgotten after it
-  mutable uint64_t bytes_ = 0;                 // held
+  mutable std::vector<uint64_t> loadedPages_;         // of a walk: to be forgotten after it
+  mutable std::vector<PhysicalAddress> viewedPages_;  // to be expected in the next epoch of the pass
+  mutable uint64_t bytes_ = 0;                        // held
   mutable bool exhausted_ = false;
 };
 

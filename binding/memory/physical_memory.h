@@ -18,6 +18,9 @@ struct MemoryRange {
   uint64_t size = 0;
 };
 
+/// An epoch that is like no other: PhysicalMemory::epoch.
+inline constexpr size_t kNoPass = 0;
+
 /// Where a guest's bytes come from. One implementation a source; everything above knows only this.
 ///
 /// Threads: `view` may be called from several threads at once.
@@ -58,8 +61,11 @@ class PhysicalMemory {
   /// a cache of pages, each fetched when it is first asked for and unchanged until the epoch ends. A page of
   /// a later epoch was read later.
   ///
+  /// What the last epoch of the same `pass` read is fetched with the first page that is missing, in one go:
+  /// who polls a guest reads nearly the same pages again. Of kNoPass nothing is expected.
+  ///
   /// For one thread. What `view` returned lives as long as the epoch, which must not outlive this memory.
-  virtual std::unique_ptr<PhysicalMemory> epoch() const { return nullptr; }
+  virtual std::unique_ptr<PhysicalMemory> epoch(size_t /*pass*/) const { return nullptr; }
 
   /// Asks for a page that will be read soon. An epoch fetches all that were asked for with the first one that
   /// is read and missing.

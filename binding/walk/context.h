@@ -13,6 +13,22 @@
 
 namespace xfilter {
 
+/// The passes of a walk that read nearly the same pages each time: docs/consistency.md numbers those of the
+/// first round.
+enum class Pass : size_t {
+  kOther = kNoPass,
+  kBoot,
+  kWhole,  // of a guest that is paused
+  kFirst,
+  kSecond,
+  kThird,
+  kFourth,
+  kFifth,
+  kTables,
+  kTablesAgain,
+  kBootAgain,
+};
+
 /// What the parts of one walk share.
 struct WalkContext {
   const Kernel& kernel;
@@ -35,11 +51,11 @@ struct WalkContext {
   bool live() const { return !paused && kernel.space.memory().live(); }
 
   /// All that is read from here on is newer than all that was read before.
-  void renew() {
+  void renew(Pass pass) {
     orderReads();
     if (epoch && intact) intact = epoch->intact();
     epoch.reset();
-    epoch = kernel.space.memory().epoch();
+    epoch = kernel.space.memory().epoch(static_cast<size_t>(pass));
     memory.reset(epoch ? kernel.space.over(*epoch) : kernel.space);
     namespaceNumbers = {};
     lastNamespace = {};

@@ -47,7 +47,19 @@ void FileWalk::find(const std::vector<VirtualAddress>& files) {
           held.rings.push_back(address);
         }
       });
-  readSockets();
+}
+
+void FileWalk::readInodes() {
+  const uint32_t inode = layout_.socket.inode.offset - layout_.socket.socket.offset;
+  forEachAhead(
+      walk_.memory, socketFiles, [&](const SocketFile& file) { walk_.memory.prefetch(file.socket + inode); },
+      [&](SocketFile& file) {
+        GuestObject alloc(walk_.memory, file.socket - layout_.socket.socket.offset);
+        file.inode = alloc.integer(layout_.socket.inode);
+        if (alloc.ok()) return;
+        ++walk_.quality.badPointers;
+        failed.push_back(file.file);
+      });
 }
 
 void FileWalk::readSockets() {
@@ -59,11 +71,6 @@ void FileWalk::readSockets() {
       [&](SocketFile& file) {
         if (!walk_.budget.spend()) return;
         GuestObject socket(walk_.memory, file.socket);
-        if (walk_.live()) {
-          GuestObject alloc(walk_.memory, file.socket - layout_.socket.socket.offset);
-          file.inode = alloc.integer(layout_.socket.inode);
-          orderReads();
-        }
         const VirtualAddress back = socket.pointer(layout_.socket.file);
         const VirtualAddress sock = socket.pointer(layout_.socket.sk);
         if (!socket.ok()) {
@@ -124,6 +131,7 @@ HeldSockets walkFiles(WalkContext& walk, const std::vector<TableHolder>& holders
   const FdTables tables = readFdTables(walk, holders);
   FileWalk files(walk);
   files.find(tables.files);
+  files.readSockets();
   files.readSocks();
   HeldSockets& held = files.held;
   held.owners = ownersOf(walk, tables, files.rows, held.sockets.size());

@@ -24,7 +24,7 @@ struct HeldSockets {
 struct SocketFile {
   uint32_t file = 0;
   VirtualAddress address{}, socket{}, sock{};
-  uint64_t inode = 0;  // in a guest that runs: read before `sock` was
+  uint64_t inode = 0;  // only in a guest that runs
 };
 
 /// Follows open files to sockets and these to socks. Level by level: all files, then all sockets, so that the
@@ -33,9 +33,13 @@ class FileWalk {
  public:
   explicit FileWalk(WalkContext& walk);
 
-  /// Finds the sockets among the files, and their struct sockets.
+  /// Finds the sockets among the files.
   void find(const std::vector<VirtualAddress>& files);
-  /// Reads the rows that the socks of `socketFiles` make.
+  /// Reads the inode numbers of `socketFiles`,
+  void readInodes();
+  /// which socks they have,
+  void readSockets();
+  /// and the rows that these make.
   void readSocks();
 
   std::vector<SocketFile> socketFiles;
@@ -46,7 +50,6 @@ class FileWalk {
   HeldSockets held;
 
  private:
-  void readSockets();
   void addSock(VirtualAddress sock, bool isSubflow);
 
   WalkContext& walk_;

@@ -11,28 +11,37 @@ void Holdings::Work::addTable(const TableHolder& holder) {
   whole.insert(holder.files, 0);
 }
 
-Holdings::Holdings(WalkContext& walk, LiveProcesses& processes)
-    : walk_(walk), layout_(walk.layout()), processes_(processes), first_(walk), second_(walk) {}
+Holdings::Holdings(WalkContext& walk, LiveProcesses& processes, bool firstRound)
+    : walk_(walk),
+      firstRound_(firstRound),
+      layout_(walk.layout()),
+      processes_(processes),
+      first_(walk),
+      second_(walk) {}
 
 void Holdings::read(Work& work, const std::vector<uint32_t>& rows, bool last) {
   const Quality before = walk_.quality;
   tables_ = readFdTables(walk_, work.holders);
   keepWanted(work);
   first_.find(tables_.files);
-  first_.readSocks();
+  first_.readInodes();
 
   // Each of these steps is later than what it is to confirm.
-  walk_.renew();
+  renew(Pass::kSecond);
+  first_.readSockets();
+  first_.readSocks();
   compareIds(rows);
-  walk_.renew();
+  renew(Pass::kThird);
   compareFiles();
   compareSlots();
   second_.socketFiles = first_.socketFiles;
   second_.rows.resize(tables_.files.size());
   second_.otherRows.resize(tables_.files.size());
   second_.readSocks();
-  walk_.renew();
+  renew(Pass::kFourth);
   compareSockets();
+  renew(Pass::kFifth);
+  compareInodes();
   // What could not be followed did not stand; what really is broken is so at each round.
   walk_.quality.forgive(before);
   verdicts = processes_.readAgain(rows);
@@ -42,6 +51,9 @@ void Holdings::read(Work& work, const std::vector<uint32_t>& rows, bool last) {
   judge(rows);
   take(standing(last));
 }
+
+// Later rounds are each over something else.
+void Holdings::renew(Pass pass) { walk_.renew(firstRound_ ? pass : Pass::kOther); }
 
 void Holdings::keepWanted(Work& work) {
   if (work.slots.empty()) return;
@@ -64,11 +76,38 @@ void Holdings::keepWanted(Work& work) {
   tables_.descriptors = std::move(kept);
 }
 
+// By process.
+std::vector<bool> Holdings::holdersOfSockets() const {
+  std::vector<bool> isSocket(tables_.files.size());
+  for (const SocketFile& file : first_.socketFiles) isSocket[file.file] = true;
+  std::vector<bool> holders;
+  for (const FdTables::Table& table : tables_.tables) {
+    const auto first = tables_.descriptors.begin();
+    if (std::none_of(first + static_cast<ptrdiff_t>(table.firstDescriptor),
+                     first + static_cast<ptrdiff_t>(table.lastDescriptor),
+                     [&](const Descriptor& descriptor) { return isSocket[descriptor.file]; })) {
+      continue;
+    }
+    for (size_t h = table.firstHolder; h < table.lastHolder; ++h) {
+      const uint32_t process = tables_.holders[h].process;
+      if (holders.size() <= process) holders.resize(process + 1);
+      holders[process] = true;
+    }
+  }
+  return holders;
+}
+
+// To whom nothing is attributed, nothing can be attributed wrongly.
 void Holdings::compareIds(const std::vector<uint32_t>& rows) {
+  const std::vector<bool> holders = holdersOfSockets();
+  const auto holds = [&](uint32_t row) { return row < holders.size() && holders[row]; };
   idsSame_.reserve(rows.size());
   forEachAhead(
-      walk_.memory, rows, [this](uint32_t row) { processes_.prefetchIds(row); },
-      [this](uint32_t row) { idsSame_.push_back(processes_.sameIds(row)); });
+      walk_.memory, rows,
+      [&](uint32_t row) {
+        if (holds(row)) processes_.prefetchIds(row);
+      },
+      [&](uint32_t row) { idsSame_.push_back(!holds(row) || processes_.sameIds(row)); });
 }
 
 void Holdings::compareFiles() {
@@ -103,33 +142,36 @@ void Holdings::compareSlots() {
   }
 }
 
-// `sk` before the inode number: as long as the struct socket still has its sock, the number was its own.
 void Holdings::compareSockets() {
   Lines lines;
   lines.add(layout_.socket.file);
   lines.add(layout_.socket.sk);
-  const uint32_t inode = layout_.socket.inode.offset - layout_.socket.socket.offset;
   forEachAhead(
       walk_.memory, first_.socketFiles,
-      [&](const SocketFile& file) {
-        lines.prefetch(walk_.memory, file.socket);
-        walk_.memory.prefetch(file.socket + inode);
-      },
+      [&](const SocketFile& file) { lines.prefetch(walk_.memory, file.socket); },
       [&](const SocketFile& file) {
         if (found_[file.file] == Found::kFailed) return;
         GuestObject socket(walk_.memory, file.socket);
         const VirtualAddress back = socket.pointer(layout_.socket.file);
         const VirtualAddress sock = socket.pointer(layout_.socket.sk);
-        orderReads();
-        GuestObject alloc(walk_.memory, file.socket - layout_.socket.socket.offset);
-        const uint64_t number = alloc.integer(layout_.socket.inode);
-        const bool same = socket.ok() && alloc.ok() && number == file.inode && sock == file.sock &&
-                          (!sock || back == file.address);
-        if (!same) {
+        if (!socket.ok() || sock != file.sock || (sock && back != file.address)) {
           found_[file.file] = Found::kFailed;
         } else if (!sameRows(file.file)) {
           found_[file.file] = Found::kUnsettled;
         }
+      });
+}
+
+// Later than `sk`: as long as the struct socket still had its sock, the number was its own.
+void Holdings::compareInodes() {
+  const uint32_t inode = layout_.socket.inode.offset - layout_.socket.socket.offset;
+  forEachAhead(
+      walk_.memory, first_.socketFiles,
+      [&](const SocketFile& file) { walk_.memory.prefetch(file.socket + inode); },
+      [&](const SocketFile& file) {
+        GuestObject alloc(walk_.memory, file.socket - layout_.socket.socket.offset);
+        if (alloc.integer(layout_.socket.inode) != file.inode || !alloc.ok())
+          found_[file.file] = Found::kFailed;
       });
 }
 

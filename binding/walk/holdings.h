@@ -11,7 +11,7 @@ namespace xfilter {
 /// that they all still did while it was. docs/consistency.md has the order of the reads, and why.
 class Holdings {
  public:
-  Holdings(WalkContext& walk, LiveProcesses& processes);
+  Holdings(WalkContext& walk, LiveProcesses& processes, bool firstRound);
 
   /// A descriptor to look at again; the table is among the `holders`.
   struct Slot {
@@ -47,11 +47,14 @@ class Holdings {
   enum class Found : uint8_t { kNoSocket, kTrue, kUnsettled, kFailed };
   enum class SlotNow : uint8_t { kSame, kClosed, kOther };
 
+  void renew(Pass pass);
   void keepWanted(Work& work);
+  std::vector<bool> holdersOfSockets() const;
   void compareIds(const std::vector<uint32_t>& rows);
   void compareSlots();
   void compareFiles();
   void compareSockets();
+  void compareInodes();
   bool sameHeader(size_t table);
   bool sameRows(uint32_t file) const;
   void judge(const std::vector<uint32_t>& rows);
@@ -59,6 +62,7 @@ class Holdings {
   void take(const FdTables& tables);
 
   WalkContext& walk_;
+  bool firstRound_;
   const Layout& layout_;
   LiveProcesses& processes_;
   FdTables tables_;

@@ -36,8 +36,11 @@ bool LiveProcesses::add(VirtualAddress task, uint64_t identity, bool hidden, std
   }
   const auto row = static_cast<uint32_t>(rows_.size());
   const size_t firstTable = tasks_.tables.size();
+  const auto members = reader_.members(task);
+  orderReads();
   if (!reader_.read(task, row, tasks_)) return false;
-  rows_.push_back({identity, firstTable, tasks_.tables.size(), false, hidden});
+  rows_.push_back(
+      {identity, members.value_or(TaskMembers{}), firstTable, tasks_.tables.size(), false, hidden});
   *rowOfTask_.insert(task, kNoRow).first = row;
   fresh.push_back(row);
   return true;
@@ -52,6 +55,7 @@ void LiveProcesses::find(std::vector<uint32_t>& fresh) {
 void LiveProcesses::list(std::vector<uint32_t>& fresh) {
   const uint32_t torn = walk_.quality.torn;
   const uint32_t tasks = member_.tasks.offset;
+  prefetchLeaders(walk_);
   auto nodes = followLiveList(walk_, *walk_.kernel.symbols.init_task + tasks,
                               [&](VirtualAddress node) { return identityOf(node - tasks); });
   listAgain_ = listTorn_ = walk_.quality.torn != torn;
@@ -151,15 +155,21 @@ bool LiveProcesses::isInPidTable(VirtualAddress task) {
   return pid && *pid && leaderOf(walk_, *pid) == task;
 }
 
+// A process of one thread is the same if its task_struct is: then all of it is, and its tables. What is
+// attributed by its ids, those are read again for.
+bool LiveProcesses::isSame(uint32_t row, const std::optional<TaskMembers>& members) const {
+  return tasks_.processes[row].threads == 1 && members == rows_[row].members;
+}
+
+bool LiveProcesses::isInPlace(uint32_t row) {
+  const VirtualAddress task = tasks_.processes[row].task;
+  return identityOf(task) == rows_[row].identity && (rows_[row].hidden ? isInPidTable(task) : isLinked(task));
+}
+
 LiveProcesses::Verdict LiveProcesses::compare(uint32_t row, const Process& now,
                                               std::span<const TableHolder> tables) {
   const Process& before = tasks_.processes[row];
-  const bool hidden = rows_[row].hidden;
-  if (now.pid != before.pid || now.startTime != before.startTime ||
-      identityOf(now.task) != rows_[row].identity ||
-      !(hidden ? isInPidTable(now.task) : isLinked(now.task))) {
-    return Verdict::kGone;
-  }
+  if (now.pid != before.pid || now.startTime != before.startTime || !isInPlace(row)) return Verdict::kGone;
   const auto known = tablesOf(row);
   if (!now.sameIds(before) || !std::equal(tables.begin(), tables.end(), known.begin(), known.end())) {
     return Verdict::kMoved;
@@ -180,7 +190,14 @@ std::vector<LiveProcesses::Verdict> LiveProcesses::readAgain(const std::vector<u
         now.tables.clear();
         const Quality before = walk_.quality;
         Verdict verdict = Verdict::kGone;
-        if (reader_.read(tasks_.processes[row].task, row, now)) {
+        const VirtualAddress task = tasks_.processes[row].task;
+        const auto members = reader_.members(task);
+        orderReads();
+        if (isSame(row, members) && isInPlace(row)) {
+          verdicts.push_back(Verdict::kSame);
+          return;
+        }
+        if (reader_.read(task, row, now)) {
           verdict = compare(row, now.processes[0], now.tables);
         }
         if (verdict == Verdict::kGone) {
@@ -189,6 +206,7 @@ std::vector<LiveProcesses::Verdict> LiveProcesses::readAgain(const std::vector<u
           listAgain_ = true;
         } else {
           tasks_.processes[row] = now.processes[0];
+          rows_[row].members = members.value_or(TaskMembers{});
         }
         if (verdict == Verdict::kMoved) {
           rows_[row].firstTable = tasks_.tables.size();

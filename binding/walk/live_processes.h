@@ -45,6 +45,7 @@ class LiveProcesses {
  private:
   struct Row {
     uint64_t identity = 0;  // as the list had it
+    TaskMembers members{};  // before it was read
     size_t firstTable = 0, lastTable = 0;
     bool gone = false;
     bool hidden = false;  // not in the list
@@ -58,6 +59,8 @@ class LiveProcesses {
   bool add(VirtualAddress task, uint64_t identity, bool hidden, std::vector<uint32_t>& fresh);
   bool isLinked(VirtualAddress task);
   bool isInPidTable(VirtualAddress task);
+  bool isInPlace(uint32_t row);
+  bool isSame(uint32_t row, const std::optional<TaskMembers>& members) const;
   Verdict compare(uint32_t row, const Process& now, std::span<const TableHolder> tables);
 
   WalkContext& walk_;

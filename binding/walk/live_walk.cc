@@ -68,7 +68,7 @@ class Rounds {
     for (int round = 0; round < kRounds && walk_.budget.spend(); ++round) {
       if (round > 0 && !processes_.unsettled() && rows_.empty() && work_.holders.empty()) break;
       const Quality before = walk_.quality;
-      readRound(round + 1 == kRounds);
+      readRound(round);
       if (round == 0) continue;
       walk_.quality.threads = before.threads;
       walk_.quality.fdTables = before.fdTables;
@@ -95,9 +95,9 @@ class Rounds {
   }
 
  private:
-  void readRound(bool last) {
+  void readRound(int round) {
     const Quality before = walk_.quality;
-    walk_.renew();
+    walk_.renew(round == 0 ? Pass::kFirst : Pass::kOther);
     std::vector<uint32_t> fresh;
     processes_.find(fresh);
     walk_.quality.forgive(before);
@@ -109,8 +109,8 @@ class Rounds {
     std::sort(rows_.begin(), rows_.end());
     rows_.erase(std::unique(rows_.begin(), rows_.end()), rows_.end());
 
-    Holdings holdings(walk_, processes_);
-    holdings.read(work_, rows_, last);
+    Holdings holdings(walk_, processes_, round == 0);
+    holdings.read(work_, rows_, round + 1 == kRounds);
     std::vector<bool> moved;
     for (size_t i = 0; i < rows_.size(); ++i) {
       if (holdings.verdicts[i] != LiveProcesses::Verdict::kMoved) continue;

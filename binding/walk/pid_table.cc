@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <vector>
+
+#include "walk/ahead.h"
 
 namespace xfilter {
 namespace {
@@ -77,7 +80,19 @@ void forEachPid(WalkContext& walk, VirtualAddress ns, const std::function<void(V
   XarrayWalk(walk, visit).walkEntry(head->value, kTopShift);
 }
 
-void prefetchLeader(WalkContext& walk, VirtualAddress pid) { walk.memory.prefetch(leaderLink(walk, pid)); }
+void prefetchLeaders(WalkContext& walk) {
+  if (!walk.layout().pidTable || !walk.kernel.symbols.init_pid_ns) return;
+  const Quality before = walk.quality;
+  std::vector<VirtualAddress> pids;
+  forEachPid(walk, *walk.kernel.symbols.init_pid_ns, [&](VirtualAddress pid) { pids.push_back(pid); });
+  forEachAhead(
+      walk.memory, pids, [&](VirtualAddress pid) { walk.memory.prefetch(leaderLink(walk, pid)); },
+      [&](VirtualAddress pid) {
+        if (const auto task = leaderOf(walk, pid))
+          walk.memory.prefetch(task + walk.layout().task_struct.tasks.offset);
+      });
+  walk.quality = before;
+}
 
 VirtualAddress leaderOf(WalkContext& walk, VirtualAddress pid) {
   const auto& member = *walk.layout().pidTable;

@@ -159,7 +159,7 @@ std::vector<ProcessDetails> readDetails(WalkContext& walk, const std::vector<Pro
   std::iota(open.begin(), open.end(), size_t{0});
   for (int round = 0; round < kRounds && !open.empty(); ++round) {
     walk.quality.forgive(before);
-    walk.renew();
+    walk.renew(Pass::kOther);
     std::erase_if(open, [&](size_t i) {
       if (details[i].args) walk.argsLeft += details[i].args->size();
       ProcessDetails now = detailsOf(walk, processes[i].task);

@@ -125,6 +125,26 @@ bool TaskReader::read(VirtualAddress address, uint32_t row, Tasks& tasks) {
   return true;
 }
 
+std::optional<TaskMembers> TaskReader::members(VirtualAddress address) {
+  constexpr size_t kWord = sizeof(uint64_t);
+  TaskMembers values{};
+  size_t count = 0;
+  GuestObject task(walk_.memory, address);
+  for (const Field* field : {&member_.tgid, &member_.flags, &member_.real_parent, &member_.real_cred,
+                             &member_.signal, &member_.files}) {
+    values[count++] = task.integer(*field);
+  }
+  for (const auto* field : {&member_.startTime, &member_.loginuid, &member_.sessionid, &member_.nsproxy,
+                            &member_.thread_pid, &layout_.ioUring.io_uring}) {
+    values[count++] = *field ? task.integer(**field) : 0;
+  }
+  values[count++] = layout_.cgroup ? task.integer(layout_.cgroup->cgroups) : 0;
+  const size_t rest = (values.size() - count) * kWord;
+  task.copy(member_.comm.offset, &values[count], std::min<size_t>(member_.comm.size, rest));
+  if (!task.ok()) return std::nullopt;
+  return values;
+}
+
 // All that a task leads to at once, before any of it is read.
 void TaskReader::prefetchRelated(GuestObject& task) {
   walk_.memory.prefetch(task.pointer(member_.real_cred));

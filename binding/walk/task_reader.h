@@ -1,10 +1,17 @@
 #pragma once
 
+#include <array>
+#include <optional>
+
 #include "walk/ahead.h"
 #include "walk/cgroups.h"
 #include "walk/tasks.h"
 
 namespace xfilter {
+
+/// The members of a leader's task_struct of which its row is made, and the pointers to all else that it is
+/// made of, which the kernel exchanges instead of changing what they lead to.
+using TaskMembers = std::array<uint64_t, 20>;
 
 /// Reads processes one by one: what the task_struct of a thread group's leader says, and what its threads
 /// add.
@@ -18,6 +25,9 @@ class TaskReader {
   /// Appends the process and the fd tables that it uses, as row `row`; false, and counted, if its task is not
   /// in memory.
   bool read(VirtualAddress task, uint32_t row, Tasks& tasks);
+
+  /// What does not change by itself while the process waits or runs; none if its task is not in memory.
+  std::optional<TaskMembers> members(VirtualAddress task);
 
   /// init_pid_ns, then the pid namespaces of the processes read, some several times.
   const std::vector<VirtualAddress>& pidNamespaces() const { return pidNamespaces_; }

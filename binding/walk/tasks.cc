@@ -17,7 +17,7 @@ class TaskWalk {
       : walk_(walk), maxProcesses_(walk.roomFor(kMinTaskSize)), reader_(walk) {}
 
   Tasks take() {
-    bringLeadersCloser();
+    prefetchLeaders(walk_);
     const uint32_t tasks = walk_.layout().task_struct.tasks.offset;
     std::vector<VirtualAddress> leaders;
     forEachListNode(walk_, *walk_.kernel.symbols.init_task + tasks, [&](VirtualAddress node) {
@@ -32,23 +32,6 @@ class TaskWalk {
   }
 
  private:
-  // A list says where a node lies only when the one before it is here: one long wait after the other. The pid
-  // table says it of many at once. This is but a hint: what the table holds, and what is wrong with it, is
-  // read and counted by crossCheck(). An epoch's copies would then be of before the list was walked.
-  void bringLeadersCloser() {
-    if (walk_.memory.copies() || !walk_.layout().pidTable || !walk_.kernel.symbols.init_pid_ns) return;
-    const Quality before = walk_.quality;
-    std::vector<VirtualAddress> pids;
-    forEachPid(walk_, *walk_.kernel.symbols.init_pid_ns, [&](VirtualAddress pid) { pids.push_back(pid); });
-    forEachAhead(
-        walk_.memory, pids, [&](VirtualAddress pid) { prefetchLeader(walk_, pid); },
-        [&](VirtualAddress pid) {
-          if (const auto task = leaderOf(walk_, pid))
-            walk_.memory.prefetch(task + walk_.layout().task_struct.tasks.offset);
-        });
-    walk_.quality = before;
-  }
-
   // The table of the first namespace has all; those of the others are looked at for what was taken out of it.
   void crossCheck() {
     const size_t listed = tasks_.processes.size();

@@ -91,7 +91,7 @@ std::vector<Candidate> confirm(WalkContext& walk, Unowned& unowned, std::vector<
 
 void addLive(WalkContext& walk, HeldSockets& held) {
   constexpr int kRounds = 4;
-  walk.renew();
+  walk.renew(Pass::kTables);
   const auto namespaces = listNetNamespaces(walk);
   std::vector<Candidate> candidates;
   const Quality before = walk.quality;
@@ -104,7 +104,7 @@ void addLive(WalkContext& walk, HeldSockets& held) {
   const uint32_t torn = walk.quality.torn;
   for (int round = 0; round < kRounds && !candidates.empty(); ++round) {
     walk.quality.forgive(before);
-    walk.renew();
+    walk.renew(round == 0 ? Pass::kTablesAgain : Pass::kOther);
     Unowned unowned(walk, namespaces, held.rings);
     candidates = confirm(walk, unowned, candidates, held.sockets);
     if (round + 1 < kRounds) walk.quality.retries += static_cast<uint32_t>(candidates.size());

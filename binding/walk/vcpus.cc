@@ -19,7 +19,7 @@ class VcpuReader {
  public:
   VcpuReader(const Kernel& kernel, const std::stop_token& stop)
       : walk_{kernel, KernelMemory(kernel.space), Budget(stop, kTime)}, task_(kernel.layout.task_struct) {
-    walk_.renew();
+    walk_.renew(Pass::kOther);
     readOffsets();
   }
 

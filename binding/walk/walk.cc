@@ -29,7 +29,7 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
   // Between two walks, a guest that is paused for them runs, too.
   const bool mayHaveChanged = kernel.space.memory().live();
   if (mayHaveChanged) {
-    context.renew();
+    context.renew(options.paused ? Pass::kWhole : Pass::kBoot);
     if (!isSameBoot(context.memory, kernel)) return guestChanged();
   }
 
@@ -47,7 +47,7 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
                    "Give it more (walkBudgetMs); a guest whose lists do not end may be lying.");
   }
   if (mayHaveChanged) {
-    context.renew();
+    context.renew(Pass::kBootAgain);
     if (!context.intact) return tl::unexpected(context.intact.error());
     if (!isSameBoot(context.memory, kernel)) return guestChanged();
   }

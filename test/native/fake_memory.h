@@ -61,7 +61,7 @@ class FakeMemory final : public PhysicalMemory {
 
   bool live() const override { return isLive; }
   bool copies() const override { return isCopied; }
-  std::unique_ptr<PhysicalMemory> epoch() const override;
+  std::unique_ptr<PhysicalMemory> epoch(size_t pass) const override;
 
   std::string_view note;
   /// A guest that runs: it does something whenever a pass over it begins (the first one is 1), or a page is
@@ -118,7 +118,7 @@ class FakeCopies final : public PhysicalMemory {
   mutable std::map<uint64_t, std::vector<std::byte>> pages_;
 };
 
-inline std::unique_ptr<PhysicalMemory> FakeMemory::epoch() const {
+inline std::unique_ptr<PhysicalMemory> FakeMemory::epoch(size_t /*pass*/) const {
   if (onEpoch) onEpoch(++epochs_);
   if (!isCopied) return nullptr;
   return std::make_unique<FakeCopies>(*this);

@@ -139,7 +139,7 @@ TEST_CASE("live memory: shared memory is mapped and read as it changes; what it 
   REQUIRE(live);
   CHECK((*live)->live());
   CHECK_FALSE((*live)->copies());
-  CHECK((*live)->epoch() == nullptr);
+  CHECK((*live)->epoch(kNoPass) == nullptr);
   CHECK(numberAt(**live, 3) == 3);
   CHECK(numberAt(**live, 2) == 0);
   CHECK(numberAt(**live, 1) == 1);
@@ -157,7 +157,7 @@ TEST_CASE("live memory: no page comes into being by reading or scanning, shared 
     Other other(memory.bytes);
     const auto live = openLive(other.pid(), memory);
     REQUIRE(live);
-    const auto epoch = (*live)->epoch();
+    const auto epoch = (*live)->epoch(kNoPass);
     const PhysicalMemory& source = epoch ? *epoch : static_cast<const PhysicalMemory&>(**live);
     if (shared) CHECK(memory.filePages() == 3);
     const uint64_t before = residentPages(other.pid(), memory);
@@ -199,11 +199,11 @@ TEST_CASE(
   Other other(memory.bytes, [](std::byte* bytes) { std::memset(bytes + 4 * kPageSize, 44, 2 * kPageSize); });
   const auto live = openLive(other.pid(), memory);
   REQUIRE(live);
-  const auto first = (*live)->epoch();
+  const auto first = (*live)->epoch(kNoPass);
   CHECK(numberAt(*first, 4) == 0);
   other.change();
   CHECK(numberAt(*first, 4) == 0);
-  const auto second = (*live)->epoch();
+  const auto second = (*live)->epoch(kNoPass);
   for (const uint64_t page : {4, 5}) CHECK(numberAt(*second, page) == 0x2c2c2c2c2c2c2c2c);
 }
 
@@ -214,11 +214,11 @@ TEST_CASE("live memory: an epoch keeps what it read, a later one and a refresh r
   REQUIRE(live);
   CHECK((*live)->copies());
   CHECK((*live)->view(kStart).empty());
-  const auto first = (*live)->epoch();
+  const auto first = (*live)->epoch(kNoPass);
   CHECK(numberAt(*first, 3) == 3);
   other.change();
   CHECK(numberAt(*first, 3) == 3);
-  const auto second = (*live)->epoch();
+  const auto second = (*live)->epoch(kNoPass);
   CHECK(numberAt(*second, 3) == 33);
   first->refresh(kStart + 3 * kPageSize);
   CHECK(numberAt(*first, 3) == 33);
@@ -230,10 +230,10 @@ TEST_CASE("live memory: an epoch that was used before starts from nothing") {
   Other other(memory.bytes, [](std::byte* bytes) { madvise(bytes, kSize, MADV_DONTNEED); });
   const auto live = openLive(other.pid(), memory);
   REQUIRE(live);
-  CHECK(numberAt(*(*live)->epoch(), 600) == 600);
+  CHECK(numberAt(*(*live)->epoch(kNoPass), 600) == 600);
   other.change();
   // What the host took away is believed to be there for a second, and read then, as zeros.
-  CHECK(numberAt(*(*live)->epoch(), 600) == 0);
+  CHECK(numberAt(*(*live)->epoch(kNoPass), 600) == 0);
 }
 
 TEST_CASE("live memory: what was asked for comes with the first that is missing, thousands of pages too") {
@@ -243,7 +243,7 @@ TEST_CASE("live memory: what was asked for comes with the first that is missing,
   Other other(memory.bytes, [](std::byte* bytes) { std::memset(bytes, 0xff, kSize); });
   const auto live = openLive(other.pid(), memory);
   REQUIRE(live);
-  const auto epoch = (*live)->epoch();
+  const auto epoch = (*live)->epoch(kNoPass);
   for (uint64_t page = 0; page < kPages; page += 2) epoch->want(kStart + page * kPageSize + 8);
   CHECK(numberAt(*epoch, 0) == 0);
   other.change();
@@ -257,7 +257,7 @@ TEST_CASE("live memory: a page that goes away in the process costs itself") {
   Other other(memory.bytes, [](std::byte* bytes) { munmap(bytes + 3 * kPageSize, kPageSize); });
   const auto live = openLive(other.pid(), memory);
   REQUIRE(live);
-  const auto epoch = (*live)->epoch();
+  const auto epoch = (*live)->epoch(kNoPass);
   CHECK(numberAt(*epoch, 1) == 1);
   other.change();
   for (const uint64_t page : {3, 600}) epoch->want(kStart + page * kPageSize);

@@ -11,9 +11,10 @@
 
 namespace xfilter::test {
 
-// What a guest does while it is read. A round of a walk has four passes, each an epoch: what descriptors lead
-// to; the ids again; descriptors, files and socks again; sockets, processes and tables again.
-inline constexpr int kStart = 1, kFirst = 2, kIds = 3, kSocks = 4, kSockets = 5, kSecondRound = 6;
+// What a guest does while it is read. A round of a walk has five passes, each an epoch: what descriptors lead
+// to; sockets and socks, and the ids again; descriptors, files and socks again; sockets again; inode numbers,
+// processes and tables again.
+inline constexpr int kStart = 1, kFirst = 2, kIds = 3, kSocks = 4, kSockets = 5, kTasks = 6, kSecondRound = 7;
 
 /// A guest that does what it is told at the beginning of an epoch, or amid it.
 class RunningKernel : public FakeKernel {
