@@ -27,6 +27,7 @@ class KernelMemory {
     copies_ = space.memory().copies();
     large_.fill({});
     small_.fill({});
+    inPieces_.fill({});
   }
 
   /// The bytes from `address` on that are contiguous in host memory, at least to the end of the guest's page;
@@ -98,6 +99,14 @@ class KernelMemory {
     return {page + offset, static_cast<size_t>(size - offset)};
   }
 
+  /// A large page of the guest's that its host does not hold in one piece: parts of it were never touched, or
+  /// it is copied.
+  struct LargePage {
+    uint64_t tag = kNoTag;
+    PhysicalAddress start{};
+  };
+
+  std::optional<PhysicalAddress> physicalOf(VirtualAddress address);
   void want(VirtualAddress address);
   std::span<const std::byte> translate(VirtualAddress address);
   bool readAcrossPages(VirtualAddress address, std::byte* destination, size_t size);
@@ -108,6 +117,7 @@ class KernelMemory {
   // walk touches; modules, vmalloc and per-CPU memory need the small ones.
   std::array<Entry, 2048> large_;
   std::array<Entry, 1024> small_;
+  std::array<LargePage, 512> inPieces_;
 };
 
 }  // namespace xfilter

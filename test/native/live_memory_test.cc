@@ -225,6 +225,25 @@ TEST_CASE("live memory: an epoch keeps what it read, a later one and a refresh r
   CHECK(numberAt(*first, 600) == 600);
 }
 
+TEST_CASE("live memory: what an epoch of the same pass read comes with the first page that is missing") {
+  constexpr size_t kPass = 7;
+  const Memory memory(false);
+  Other other(memory.bytes, [](std::byte* bytes) {
+    for (const uint64_t page : {1, 3, 600}) bytes[page * kPageSize] = std::byte{77};
+  });
+  const auto live = openLive(other.pid(), memory);
+  REQUIRE(live);
+  {
+    const auto last = (*live)->epoch(kPass);
+    for (const uint64_t page : {1, 3}) CHECK(numberAt(*last, page) == page);
+  }
+  const auto now = (*live)->epoch(kPass);
+  CHECK(numberAt(*now, 1) == 1);
+  other.change();
+  CHECK(numberAt(*now, 3) == 3);
+  CHECK(numberAt(*now, 600) != 600);
+}
+
 TEST_CASE("live memory: an epoch that was used before starts from nothing") {
   const Memory memory(false);
   Other other(memory.bytes, [](std::byte* bytes) { madvise(bytes, kSize, MADV_DONTNEED); });
