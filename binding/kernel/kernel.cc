@@ -203,7 +203,7 @@ std::optional<uint64_t> readRamEnd(const Kernel& kernel) {
 }
 
 std::optional<int64_t> readClock(const Kernel& kernel) {
-  const auto epoch = kernel.space.memory().epoch();
+  const auto epoch = kernel.space.memory().epoch(kNoPass);
   KernelMemory memory(epoch ? kernel.space.over(*epoch) : kernel.space);
   return readKernelClock(memory, kernel.symbols, kernel.layout);
 }
