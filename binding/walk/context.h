@@ -13,17 +13,18 @@
 
 namespace xfilter {
 
-/// The passes of a walk that read nearly the same pages each time: docs/consistency.md numbers those of the
-/// first round.
+/// The passes of a walk that read nearly the same pages each time: docs/consistency.md has those of a guest
+/// that runs, of which the first round counts.
 enum class Pass : size_t {
   kOther = kNoPass,
   kBoot,
   kWhole,  // of a guest that is paused
-  kFirst,
-  kSecond,
-  kThird,
-  kFourth,
-  kFifth,
+  kTasks,
+  kDescriptors,
+  kSocks,
+  kSocksAgain,
+  kSocketsAgain,
+  kTasksAgain,
   kTables,
   kTablesAgain,
   kBootAgain,

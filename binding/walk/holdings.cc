@@ -27,20 +27,20 @@ void Holdings::read(Work& work, const std::vector<uint32_t>& rows, bool last) {
   first_.readInodes();
 
   // Each of these steps is later than what it is to confirm.
-  renew(Pass::kSecond);
+  renew(Pass::kSocks);
   first_.readSockets();
   first_.readSocks();
   compareIds(rows);
-  renew(Pass::kThird);
+  renew(Pass::kSocksAgain);
   compareFiles();
   compareSlots();
   second_.socketFiles = first_.socketFiles;
   second_.rows.resize(tables_.files.size());
   second_.otherRows.resize(tables_.files.size());
   second_.readSocks();
-  renew(Pass::kFourth);
+  renew(Pass::kSocketsAgain);
   compareSockets();
-  renew(Pass::kFifth);
+  renew(Pass::kTasksAgain);
   compareInodes();
   // What could not be followed did not stand; what really is broken is so at each round.
   walk_.quality.forgive(before);

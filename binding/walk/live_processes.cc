@@ -46,9 +46,11 @@ bool LiveProcesses::add(VirtualAddress task, uint64_t identity, bool hidden, std
   return true;
 }
 
-void LiveProcesses::find(std::vector<uint32_t>& fresh) {
+void LiveProcesses::find(bool firstRound, std::vector<uint32_t>& fresh) {
   const bool check = checks_ < 2 && walk_.layout().pidTable && walk_.kernel.symbols.init_pid_ns;
   if (listAgain_ || (check && checks_ == 1)) list(fresh);
+  // What the list has, a table of before may lack. Pages of both come together otherwise.
+  walk_.renew(firstRound ? Pass::kDescriptors : Pass::kOther);
   if (check) crossCheck(fresh);
 }
 

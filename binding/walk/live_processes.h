@@ -22,8 +22,8 @@ class LiveProcesses {
   };
 
   /// Follows the list and looks into the pid tables, as long as that may say more, and reads the processes
-  /// that it does not know; their rows are appended to `fresh`.
-  void find(std::vector<uint32_t>& fresh);
+  /// that it does not know; their rows are appended to `fresh`. Two passes: the list, then the tables.
+  void find(bool firstRound, std::vector<uint32_t>& fresh);
 
   /// Whether the ids of a process are still those of its row.
   bool sameIds(uint32_t row);

@@ -97,9 +97,9 @@ class Rounds {
  private:
   void readRound(int round) {
     const Quality before = walk_.quality;
-    walk_.renew(round == 0 ? Pass::kFirst : Pass::kOther);
+    walk_.renew(round == 0 ? Pass::kTasks : Pass::kOther);
     std::vector<uint32_t> fresh;
-    processes_.find(fresh);
+    processes_.find(round == 0, fresh);
     walk_.quality.forgive(before);
     for (const uint32_t row : fresh) {
       rows_.push_back(row);

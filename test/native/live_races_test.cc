@@ -87,7 +87,7 @@ TEST_CASE("live races: a sock that comes back behind another socket at the same 
   SUBCASE("is not taken for the successor's, whose number was there before it") {
     SUBCASE("in mapped memory") {}
     SUBCASE("in copies of pages") { kernel.guest.memory().isCopied = true; }
-    kernel.beforeRead(kFirst, kernel.inodeOf(socket), [&] {
+    kernel.beforeRead(kDescriptors, kernel.inodeOf(socket), [&] {
       kernel.setInode(socket, 2);
       kernel.setSock(socket, {});
       kernel.setLocalPort(socket, 20300);
@@ -101,15 +101,15 @@ TEST_CASE("live races: a sock that comes back behind another socket at the same 
   SUBCASE("is not taken for its predecessor's, whose number is still there") {
     kernel.guest.memory().isCopied = true;
     // So that addresses stand as they read last: there is one round more than these.
-    constexpr int kLast = kFirst + 5 * 4;
+    constexpr int kLast = kFirst + 6 * 4;
     kernel.always([&](int epoch) {
       if (epoch < kLast) kernel.setLocalPort(socket, static_cast<uint16_t>(1000 + epoch));
     });
-    kernel.beforeRead(kLast + 2, socket.sock, [&] {
+    kernel.beforeRead(kLast + 3, socket.sock, [&] {
       kernel.setSock(socket, {});
       kernel.setLocalPort(socket, 20300);
     });
-    kernel.beforeRead(kLast + 3, socket.socket, [&] {
+    kernel.beforeRead(kLast + 4, socket.socket, [&] {
       kernel.setInode(socket, 2);
       kernel.setSock(socket, socket.sock);
     });
@@ -166,7 +166,7 @@ TEST_CASE("live races: a user does not get what was closed before the process be
   SUBCASE("after its descriptors were looked at again") { kernel.at(kSockets, becomeUser); }
   SUBCASE("a round later, when it is looked at for its new name") {
     kernel.at(kSockets, [&] { kernel.setComm(process, "new"); });
-    kernel.at(kSecondRound + 4, becomeUser);
+    kernel.at(kSecondRound + 5, becomeUser);
   }
   const auto result = kernel.walked();
   CHECK(result.processes[0].uid == 1003);
@@ -187,7 +187,7 @@ TEST_CASE("live races: a process that only the pid table has, and that ends, is 
   RunningKernel kernel;
   kernel.addProcess({.pid = 10});
   const auto hidden = kernel.addProcess({.pid = 11, .inTaskList = false});
-  kernel.at(kSecondRound + 4, [&] { kernel.detachPid(hidden); });
+  kernel.at(kSecondRound + 5, [&] { kernel.detachPid(hidden); });
   const auto result = kernel.walked();
   CHECK(result.processes.size() == 1);
   CHECK(result.discrepancies.empty());
