@@ -188,8 +188,9 @@ void TaskReader::readOwnPid(VirtualAddress address, Process& process) {
   const auto& member = layout_.pid;
   GuestObject pid(walk_.memory, address);
   const uint32_t level = pid.integer32(member.level);
+  // No struct pid has such a level: it was freed, and its memory is something else's.
   if (level > kMaxPidLevel) {
-    ++walk_.quality.limited;
+    ++walk_.quality.torn;
     return;
   }
   const uint64_t own = member.numbers.offset + uint64_t{level} * member.upid;
