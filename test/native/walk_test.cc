@@ -291,7 +291,7 @@ TEST_CASE("walk: what was done to hide or to break costs what it touches, and is
     deep.addProcess({.pid = 10, .pidLevel = ~uint32_t{0}});
     const auto result = walkAll(deep);
     CHECK(result.processes[0].nspid == kNoId);
-    CHECK(result.quality.limited == 1);
+    CHECK(result.quality.torn == 1);
   }
   SUBCASE("files that are not there") {
     kernel.guest.write(second.task + 96, kUnmapped);
