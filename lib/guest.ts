@@ -295,8 +295,11 @@ export class AttachedGuest implements Guest {
   async #close(): Promise<void> {
     await Promise.allSettled(this.#running);
     this.#native.close();
-    await this.#pauses?.close();
-    this.#live?.close();
+    try {
+      await this.#pauses?.close();
+    } finally {
+      this.#live?.close();
+    }
   }
 
   declare [Symbol.asyncDispose]: () => Promise<void>;

@@ -79,7 +79,10 @@ export async function introspect(target: string | Target, options: IntrospectOpt
     // The guard takes the monitor over.
     live.close();
     try {
-      return { native, pauses: await Pauses.open(pausable, pauseBudgetMs) };
+      const pauses = await Pauses.open(pausable, pauseBudgetMs);
+      if (!signal?.aborted) return { native, pauses };
+      await pauses.close();
+      throw signal.reason;
     } catch (error) {
       native.close();
       throw error;

@@ -16,11 +16,11 @@ namespace xfilter {
 namespace {
 
 constexpr uint64_t kLargePage = uint64_t{2} << 20;
+// More than any guest has; what is kept for each page of it is memory of ours.
+constexpr uint64_t kMaxRam = uint64_t{16} << 40;
 constexpr long kHugetlbfs = 0x958458f6;
 // Runs of a scan: what it has not handed back stays in its resident set.
 constexpr uint64_t kMaxRun = uint64_t{64} << 20;
-
-constexpr std::array<std::byte, kPageSize> kZeroPage{};
 
 // hugetlbfs calls all of a file data.
 bool tellsHoles(int file) {
@@ -46,7 +46,17 @@ Result<std::unique_ptr<LiveMemory>> LiveMemory::open(std::shared_ptr<const HostP
   std::unique_ptr<LiveMemory> memory(new LiveMemory(std::move(process)));
   std::sort(regions.begin(), regions.end(),
             [](const RamRegion& a, const RamRegion& b) { return a.start < b.start; });
+  uint64_t lastEnd = 0, bytes = 0;
   for (const RamRegion& region : regions) {
+    const uint64_t end = region.start.value + region.size;
+    bytes += region.size;
+    if (region.size == 0 || (region.start.value | region.size | region.host) % kPageSize != 0 ||
+        end < region.start.value || region.host + region.size < region.host || region.start.value < lastEnd ||
+        region.size > kMaxRam || bytes > kMaxRam) {
+      return failure("RAM_UNKNOWN", "What QEMU says of where the guest's RAM lies cannot be.",
+                     "Report it, with the output of `info mtree -f` of its monitor.");
+    }
+    lastEnd = end;
     if (const auto added = memory->add(region, *mappings); !added) return tl::unexpected(added.error());
   }
   uint64_t pages = 0;
@@ -150,10 +160,11 @@ std::span<const std::byte> LiveMemory::view(PhysicalAddress address) const {
   const uint64_t offset = address.value - piece->start.value;
   const uint64_t run = piece->present->run(offset);
   if (run > 0) return {piece->bytes + offset, static_cast<size_t>(run)};
-  return std::span(kZeroPage).subspan(address.value % kPageSize);
+  return std::span(kHole).subspan(address.value % kPageSize);
 }
 
 MemoryRange LiveMemory::nextStored(PhysicalAddress address) const {
+  lookAtClock();
   auto piece =
       std::lower_bound(pieces_.begin(), pieces_.end(), address,
                        [](const Piece& p, PhysicalAddress a) { return p.start.value + p.size <= a.value; });
@@ -179,9 +190,13 @@ void LiveMemory::release(MemoryRange run) const {
   madvise(const_cast<std::byte*>(piece->bytes + offset), size, MADV_DONTNEED);
 }
 
-std::unique_ptr<PhysicalMemory> LiveMemory::epoch(size_t pass) const {
+void LiveMemory::lookAtClock() const {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   second_.store(std::chrono::duration_cast<std::chrono::seconds>(now).count(), std::memory_order_relaxed);
+}
+
+std::unique_ptr<PhysicalMemory> LiveMemory::epoch(size_t pass) const {
+  lookAtClock();
   if (!copies()) return nullptr;
   return std::make_unique<PageCopies>(*this, kPageSize, pass);
 }

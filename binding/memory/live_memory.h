@@ -83,6 +83,7 @@ class LiveMemory final : public PhysicalMemory {
   Result<void> add(const RamRegion& region, std::span<const ProcessMapping> mappings);
   Result<void> addPart(const RamRegion& part, const ProcessMapping& mapping);
   Result<const Mapping*> map(const ProcessMapping& mapping);
+  void lookAtClock() const;
   const Piece* pieceAt(PhysicalAddress address) const;
   std::unique_ptr<CopyBuffer> takeBuffer() const;
   void giveBack(std::unique_ptr<CopyBuffer> buffer) const;

@@ -20,7 +20,8 @@ constexpr size_t kMaxExpected = kMaxKept / kPageSize;
 
 }  // namespace
 
-CopyBuffer::CopyBuffer(uint64_t pages) : loaded((pages + 63) / 64), viewed(loaded.size()) {
+CopyBuffer::CopyBuffer(uint64_t pages)
+    : loaded((pages + 63) / 64), viewed(loaded.size()), touched(loaded.size()) {
   void* const address = mmap(nullptr, pages * kPageSize, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) return;
@@ -31,6 +32,12 @@ CopyBuffer::CopyBuffer(uint64_t pages) : loaded((pages + 63) / 64), viewed(loade
 
 CopyBuffer::~CopyBuffer() {
   if (!bytes.empty()) munmap(bytes.data(), bytes.size());
+}
+
+void CopyBuffer::empty() {
+  madvise(bytes.data(), bytes.size(), MADV_DONTNEED);
+  std::fill(touched.begin(), touched.end(), 0);
+  touchedPages = 0;
 }
 
 std::unique_ptr<CopyBuffer> LiveMemory::takeBuffer() const {
@@ -76,7 +83,8 @@ PageCopies::~PageCopies() {
   } else {
     std::fill(buffer_->loaded.begin(), buffer_->loaded.end(), 0);
   }
-  if (bytes_ > kMaxKept) madvise(buffer_->bytes.data(), buffer_->bytes.size(), MADV_DONTNEED);
+  // Each epoch's pages may be others.
+  if (buffer_->touchedPages > kMaxKept / kPageSize) buffer_->empty();
   source_.giveBack(std::move(buffer_));
 }
 
@@ -86,7 +94,10 @@ std::byte* PageCopies::copyOf(const Piece& piece, uint64_t offset) const {
 
 void PageCopies::setLoaded(uint64_t firstPage, uint64_t count) const {
   for (uint64_t page = firstPage; page < firstPage + count; ++page) {
-    buffer_->loaded[page / 64] |= uint64_t{1} << (page % 64);
+    const uint64_t bit = uint64_t{1} << (page % 64);
+    buffer_->loaded[page / 64] |= bit;
+    buffer_->touchedPages += (buffer_->touched[page / 64] & bit) == 0 ? 1 : 0;
+    buffer_->touched[page / 64] |= bit;
     if (unit_ == kPageSize) loadedPages_.push_back(page);
   }
   bytes_ += count * kPageSize;

@@ -17,7 +17,11 @@ struct CopyBuffer {
   ~CopyBuffer();
 
   std::span<std::byte> bytes;            // empty if there was no address space
-  std::vector<uint64_t> loaded, viewed;  // a bit for each page
+  std::vector<uint64_t> loaded, viewed;  // a bit for each page, of one epoch
+  std::vector<uint64_t> touched;         // of all since it was last emptied: what takes memory
+  uint64_t touchedPages = 0;
+
+  void empty();
 };
 
 /// The epoch of a LiveMemory that copies.

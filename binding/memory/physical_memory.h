@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,6 +19,9 @@ struct MemoryRange {
   uint64_t size = 0;
 };
 
+/// What a page reads as that the guest's host has not: it may exist a moment later.
+inline constexpr std::array<std::byte, kPageSize> kHole{};
+
 /// An epoch that is like no other: PhysicalMemory::epoch.
 inline constexpr size_t kNoPass = 0;
 
@@ -34,7 +38,7 @@ class PhysicalMemory {
   /// The bytes from `address` to the end of the run that is contiguous in host memory, or an empty span where
   /// the guest has no memory or the source does not hold it. That is at least to the end of the 4 KiB page,
   /// unless a range of the source begins or ends inside it, which no dump's does: KernelMemory takes such a
-  /// page for absent.
+  /// page for absent. A page of a live guest that its host has not is `kHole`.
   ///
   /// The guest may change these bytes at any time: copy once, then use the copy only.
   virtual std::span<const std::byte> view(PhysicalAddress address) const = 0;

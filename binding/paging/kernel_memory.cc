@@ -43,6 +43,7 @@ std::span<const std::byte> KernelMemory::translate(VirtualAddress address) {
   if (large.tag == address.value >> kLargeShift) return rest(large.host, kLargeSize, address);
   const auto run = space_.memory().view({physical->value & ~(kPageSize - 1)});
   if (run.size() < kPageSize) return {};
+  if (run.data() == kHole.data()) return run.subspan(address.value % kPageSize);
   small_[(address.value >> kSmallShift) % small_.size()] = {address.value >> kSmallShift, run.data()};
   return rest(run.data(), kPageSize, address);
 }

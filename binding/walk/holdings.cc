@@ -120,7 +120,7 @@ void Holdings::compareFiles() {
       walk_.memory, first_.socketFiles,
       [&](const SocketFile& file) { lines.prefetch(walk_.memory, file.address); },
       [&](const SocketFile& file) {
-        if (found_[file.file] == Found::kFailed) return;
+        if (found_[file.file] == Found::kFailed || !walk_.budget.spend()) return;
         GuestObject object(walk_.memory, file.address);
         const bool same = object.pointer(layout_.file.f_op) == *walk_.kernel.symbols.socket_file_ops &&
                           object.pointer(layout_.file.private_data) == file.socket && object.ok();
@@ -133,7 +133,7 @@ void Holdings::compareSlots() {
   for (size_t i = 0; i < tables_.tables.size(); ++i) {
     for (size_t d = tables_.tables[i].firstDescriptor; d < tables_.tables[i].lastDescriptor; ++d) {
       const Descriptor& descriptor = tables_.descriptors[d];
-      if (found_[descriptor.file] == Found::kNoSocket) continue;
+      if (found_[descriptor.file] == Found::kNoSocket || !walk_.budget.spend()) continue;
       const VirtualAddress slot = tables_.headers[i].slots + uint64_t{descriptor.fd} * sizeof(uint64_t);
       const auto now = walk_.memory.readPointer(slot);
       if (now && *now == tables_.files[descriptor.file]) continue;
@@ -150,7 +150,7 @@ void Holdings::compareSockets() {
       walk_.memory, first_.socketFiles,
       [&](const SocketFile& file) { lines.prefetch(walk_.memory, file.socket); },
       [&](const SocketFile& file) {
-        if (found_[file.file] == Found::kFailed) return;
+        if (found_[file.file] == Found::kFailed || !walk_.budget.spend()) return;
         GuestObject socket(walk_.memory, file.socket);
         const VirtualAddress back = socket.pointer(layout_.socket.file);
         const VirtualAddress sock = socket.pointer(layout_.socket.sk);

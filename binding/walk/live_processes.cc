@@ -29,32 +29,32 @@ std::optional<uint32_t> LiveProcesses::rowOf(VirtualAddress task) {
   return *row;
 }
 
-bool LiveProcesses::add(VirtualAddress task, uint64_t identity, bool hidden, std::vector<uint32_t>& fresh) {
+bool LiveProcesses::add(const Found& found, bool hidden, std::vector<uint32_t>& fresh) {
   if (rows_.size() >= walk_.roomFor(kMinTaskSize)) {
     ++walk_.quality.limited;
     return false;
   }
   const auto row = static_cast<uint32_t>(rows_.size());
   const size_t firstTable = tasks_.tables.size();
-  const auto members = reader_.members(task);
-  orderReads();
-  if (!reader_.read(task, row, tasks_)) return false;
-  rows_.push_back(
-      {identity, members.value_or(TaskMembers{}), firstTable, tasks_.tables.size(), false, hidden});
-  *rowOfTask_.insert(task, kNoRow).first = row;
+  if (!reader_.read(found.task, row, tasks_)) return false;
+  rows_.push_back({found.identity, found.members, firstTable, tasks_.tables.size(), false, hidden});
+  *rowOfTask_.insert(found.task, kNoRow).first = row;
   fresh.push_back(row);
   return true;
 }
 
 void LiveProcesses::find(bool firstRound, std::vector<uint32_t>& fresh) {
   const bool check = checks_ < 2 && walk_.layout().pidTable && walk_.kernel.symbols.init_pid_ns;
-  if (listAgain_ || (check && checks_ == 1)) list(fresh);
-  // What the list has, a table of before may lack. Pages of both come together otherwise.
+  std::vector<Found> found;
+  if (listAgain_ || (check && checks_ == 1)) found = list();
+  // What a task leads to is its own if it is read later than the pointers to it, and they stay the same; and
+  // what the list has, a pid table of before may lack.
   walk_.renew(firstRound ? Pass::kDescriptors : Pass::kOther);
+  read(found, fresh);
   if (check) crossCheck(fresh);
 }
 
-void LiveProcesses::list(std::vector<uint32_t>& fresh) {
+std::vector<LiveProcesses::Found> LiveProcesses::list() {
   const uint32_t torn = walk_.quality.torn;
   const uint32_t tasks = member_.tasks.offset;
   prefetchLeaders(walk_);
@@ -67,9 +67,21 @@ void LiveProcesses::list(std::vector<uint32_t>& fresh) {
                                return row && !rows_[*row].gone && rows_[*row].identity == node.identity;
                              }),
               nodes.end());
+  std::vector<Found> found;
+  found.reserve(nodes.size());
   forEachAhead(
       walk_.memory, nodes, [&](const LiveNode& node) { reader_.prefetch(node.address - tasks); },
-      [&](const LiveNode& node) { add(node.address - tasks, node.identity, false, fresh); });
+      [&](const LiveNode& node) {
+        const VirtualAddress task = node.address - tasks;
+        found.push_back({task, node.identity, reader_.members(task)});
+      });
+  return found;
+}
+
+void LiveProcesses::read(std::vector<Found>& found, std::vector<uint32_t>& fresh) {
+  forEachAhead(
+      walk_.memory, found, [&](const Found& process) { reader_.prefetch(process.task); },
+      [&](const Found& process) { add(process, false, fresh); });
 }
 
 void LiveProcesses::crossCheck(std::vector<uint32_t>& fresh) {
@@ -118,7 +130,7 @@ void LiveProcesses::addHidden(std::vector<LiveNode> unlisted, std::vector<uint32
                         std::back_inserter(both));
   both.erase(std::unique(both.begin(), both.end()), both.end());
   for (const LiveNode& node : both) {
-    if (isInPidTable(node.address)) add(node.address, node.identity, true, fresh);
+    if (isInPidTable(node.address)) add({node.address, node.identity}, true, fresh);
   }
   unlisted_.clear();
 }
@@ -129,7 +141,7 @@ void LiveProcesses::prefetchIds(uint32_t row) {
 
 bool LiveProcesses::sameIds(uint32_t row) {
   Process now;
-  readIds(walk_, tasks_.processes[row].task, now);
+  readIds(walk_, tasks_.processes[row].task, now, true);
   return now.sameIds(tasks_.processes[row]);
 }
 
@@ -160,7 +172,11 @@ bool LiveProcesses::isInPidTable(VirtualAddress task) {
 // A process of one thread is the same if its task_struct is: then all of it is, and its tables. What is
 // attributed by its ids, those are read again for.
 bool LiveProcesses::isSame(uint32_t row, const std::optional<TaskMembers>& members) const {
-  return tasks_.processes[row].threads == 1 && members == rows_[row].members;
+  const Process& process = tasks_.processes[row];
+  const auto tables = tablesOf(row);
+  return members && members == rows_[row].members && process.threads == 1 &&
+         std::all_of(tables.begin(), tables.end(),
+                     [&](const TableHolder& holder) { return holder.task == process.task; });
 }
 
 bool LiveProcesses::isInPlace(uint32_t row) {
@@ -193,9 +209,8 @@ std::vector<LiveProcesses::Verdict> LiveProcesses::readAgain(const std::vector<u
         const Quality before = walk_.quality;
         Verdict verdict = Verdict::kGone;
         const VirtualAddress task = tasks_.processes[row].task;
-        const auto members = reader_.members(task);
-        orderReads();
-        if (isSame(row, members) && isInPlace(row)) {
+        // What is left of a walk whose time is up has no result.
+        if (!walk_.budget.spend() || (isSame(row, reader_.members(task)) && isInPlace(row))) {
           verdicts.push_back(Verdict::kSame);
           return;
         }
@@ -208,7 +223,8 @@ std::vector<LiveProcesses::Verdict> LiveProcesses::readAgain(const std::vector<u
           listAgain_ = true;
         } else {
           tasks_.processes[row] = now.processes[0];
-          rows_[row].members = members.value_or(TaskMembers{});
+          // Of this pass are both they and it: the next look reads all of it again.
+          rows_[row].members.reset();
         }
         if (verdict == Verdict::kMoved) {
           rows_[row].firstTable = tasks_.tables.size();

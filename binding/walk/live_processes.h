@@ -44,19 +44,27 @@ class LiveProcesses {
 
  private:
   struct Row {
-    uint64_t identity = 0;  // as the list had it
-    TaskMembers members{};  // before it was read
+    uint64_t identity = 0;                 // as the list had it
+    std::optional<TaskMembers> members{};  // in a pass before that in which it was read
     size_t firstTable = 0, lastTable = 0;
     bool gone = false;
     bool hidden = false;  // not in the list
   };
 
-  void list(std::vector<uint32_t>& fresh);
+  /// A process that is to be read.
+  struct Found {
+    VirtualAddress task;
+    uint64_t identity = 0;
+    std::optional<TaskMembers> members{};
+  };
+
+  std::vector<Found> list();
+  void read(std::vector<Found>& found, std::vector<uint32_t>& fresh);
   void crossCheck(std::vector<uint32_t>& fresh);
   void addHidden(std::vector<LiveNode> unlisted, std::vector<uint32_t>& fresh);
   uint64_t identityOf(VirtualAddress task);
   std::optional<uint32_t> rowOf(VirtualAddress task);
-  bool add(VirtualAddress task, uint64_t identity, bool hidden, std::vector<uint32_t>& fresh);
+  bool add(const Found& found, bool hidden, std::vector<uint32_t>& fresh);
   bool isLinked(VirtualAddress task);
   bool isInPidTable(VirtualAddress task);
   bool isInPlace(uint32_t row);

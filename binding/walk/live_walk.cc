@@ -10,11 +10,19 @@ namespace {
 constexpr int kRounds = 5;
 constexpr uint32_t kNoRow = LiveProcesses::kNoRow;
 
+bool sameEnds(const Socket& a, const Socket& b) {
+  return a.localPort == b.localPort && a.remotePort == b.remotePort && a.localAddress == b.localAddress &&
+         a.remoteAddress == b.remoteAddress;
+}
+
+bool sameEnds(const OtherSocket&, const OtherSocket&) { return true; }
+
 /// What the rounds brought together. A socket may come in several.
 template <class Row>
 struct Collected {
   std::vector<Row> rows;
   std::vector<Owner> owners;
+  uint32_t abandoned = 0;
 
   void add(const std::vector<Row>& more, const std::vector<Owner>& ownersOfThem) {
     const auto first = static_cast<uint32_t>(rows.size());
@@ -32,7 +40,8 @@ struct Collected {
   }
 
   // Of several readings of a sock the last one counts, for the owners of the others too if it is the same
-  // socket. A row that nobody holds after all is left out: the kernel's tables may have it.
+  // socket. Who held it when its addresses were others may have let go of it since: he is left out, and
+  // counted. A row that nobody holds after all is left out, too: the kernel's tables may have it.
   void settle(const std::vector<uint32_t>& processRows) {
     AddressIndex rowOfSock;
     for (uint32_t row = 0; row < rows.size(); ++row) *rowOfSock.insert(rows[row].sock, row).first = row;
@@ -41,6 +50,10 @@ struct Collected {
       const uint32_t last = *rowOfSock.insert(rows[owner.socket].sock, 0).first;
       const uint32_t process = processRows[owner.process];
       if (process == kNoRow || rows[last].inode != rows[owner.socket].inode) return true;
+      if (!sameEnds(rows[last], rows[owner.socket])) {
+        ++abandoned;
+        return true;
+      }
       owner.socket = last;
       owner.process = process;
       isHeld[last] = true;
@@ -82,6 +95,7 @@ class Rounds {
     result.tasks = processes_.take(newRows);
     sockets_.settle(newRows);
     others_.settle(newRows);
+    walk_.quality.abandoned += sockets_.abandoned;
     result.held.sockets = std::move(sockets_.rows);
     result.held.owners = std::move(sockets_.owners);
     result.held.others = std::move(others_.rows);

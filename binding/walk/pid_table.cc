@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kPointer = sizeof(uint64_t);
 constexpr uint64_t kMinPidSize = 64;  // struct pid takes more
+constexpr size_t kPidMaxLimit = 4 << 20;
 
 // An entry of an xarray (include/linux/xarray.h): its lower two bits are 00 for a pointer, 10 for what is the
 // array's own, of which those above 4096 are nodes.
@@ -23,7 +24,7 @@ class XarrayWalk {
         member_(*walk.layout().pidTable),
         bitsPerLevel_(std::max<uint64_t>(std::bit_width(member_.slots.elements), 2) - 1),
         visit_(visit),
-        left_(walk.roomFor(kMinPidSize)) {}
+        left_(std::min<size_t>(walk.roomFor(kMinPidSize), kPidMaxLimit)) {}
 
   // A node's entries are `shift` bits apart, each level as many fewer than the one above as a node's slots
   // take: which ends every descent.
@@ -88,6 +89,7 @@ void prefetchLeaders(WalkContext& walk) {
   forEachAhead(
       walk.memory, pids, [&](VirtualAddress pid) { walk.memory.prefetch(leaderLink(walk, pid)); },
       [&](VirtualAddress pid) {
+        if (!walk.budget.spend()) return;
         if (const auto task = leaderOf(walk, pid))
           walk.memory.prefetch(task + walk.layout().task_struct.tasks.offset);
       });

@@ -51,14 +51,17 @@ void forgetIds(Process& process) {
 
 }  // namespace
 
-void readIds(WalkContext& walk, VirtualAddress task, Process& process) {
+void readIds(WalkContext& walk, VirtualAddress task, Process& process, bool anew) {
   // A cred is never changed, another takes its place: what was read is the task's if it still has the same.
   constexpr int kMaxTries = 16;
   const auto& member = walk.layout().cred;
   const VirtualAddress pointer = task + walk.layout().task_struct.real_cred.offset;
+  // struct cred: uid, gid, suid, sgid, euid, egid, fsuid, fsgid, one after the other.
+  constexpr size_t ids = 8 * sizeof(uint32_t);
   for (int tries = 0; tries < kMaxTries; ++tries) {
     const auto address = walk.memory.readPointer(pointer);
     orderReads();
+    if (anew && address) walk.memory.refresh(*address + member.uid.offset, ids);
     GuestObject cred(walk.memory, address.value_or(VirtualAddress{}));
     process.uid = cred.integer32(member.uid);
     process.gid = cred.integer32(member.gid);
@@ -70,6 +73,7 @@ void readIds(WalkContext& walk, VirtualAddress task, Process& process) {
     process.fsgid = cred.integer32(member.fsgid);
     if (walk.live()) {
       orderReads();
+      if (anew) walk.memory.refresh(pointer, sizeof(uint64_t));
       if (walk.memory.readPointer(pointer) != address) {
         ++walk.quality.retries;
         continue;

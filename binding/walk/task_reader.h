@@ -57,6 +57,8 @@ class TaskReader {
 };
 
 /// The credentials of a task, into the ids of its row. While they are exchanged they are read again.
-void readIds(WalkContext& walk, VirtualAddress task, Process& process);
+/// Copies of pages are as old as they happen to be: `anew` makes their order the right one, for two system
+/// calls.
+void readIds(WalkContext& walk, VirtualAddress task, Process& process, bool anew = false);
 
 }  // namespace xfilter

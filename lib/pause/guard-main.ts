@@ -14,12 +14,14 @@ async function serve(request: Request): Promise<Omit<Answer, "id">> {
     return {};
   }
   const guest = guests.get(path);
+  if (request.do === "release") {
+    guests.delete(path);
+    await guest?.release();
+    return {};
+  }
   if (!guest) throw new Error(`nothing is held at ${path}`);
   if (request.do === "stop") return { stop: await guest.stop(request.budgetMs) };
-  if (request.do === "resume") return { pause: await guest.resume() };
-  guests.delete(path);
-  await guest.release();
-  return {};
+  return { pause: await guest.resume() };
 }
 
 process.on("message", async (request: Request) => {

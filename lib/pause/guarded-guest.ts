@@ -11,6 +11,7 @@ const RESUME_POLL_MS = 100;
 /** @internal A guest whose monitor the guard holds. Its requests are served one after the other. */
 export class GuardedGuest {
   readonly #monitor: Monitor;
+  #stopping = false;
   #stopped: QmpEvent | undefined;
   #resumed: QmpEvent | undefined;
   #expiry: NodeJS.Timeout | undefined;
@@ -31,7 +32,8 @@ export class GuardedGuest {
 
   private constructor(path: string) {
     this.#monitor = new Monitor(path, (event) => {
-      if (event.name === "STOP") this.#stopped = event;
+      // Who else stops it has his reasons, and it is his to resume.
+      if (event.name === "STOP" && this.#stopping) this.#stopped = event;
       if (event.name === "RESUME") this.#resumed = event;
     });
   }
@@ -45,6 +47,7 @@ export class GuardedGuest {
       const { running } = (await qmp.execute("query-status")) as { running?: unknown };
       if (running !== true) return "stood";
       this.#expired = undefined;
+      this.#resumed = undefined;
       await this.#stop(qmp);
       if (!this.#stopped) return "stood";
       this.#expiry = setTimeout(() => {
@@ -60,11 +63,14 @@ export class GuardedGuest {
   /** QEMU sends the event before the answer, and none where somebody else was first. */
   async #stop(qmp: Qmp): Promise<void> {
     try {
+      this.#stopping = true;
       await qmp.execute("stop");
     } catch (error) {
       // It may stand still all the same.
       if (!isRefusal(error)) await this.#continue();
       throw error;
+    } finally {
+      this.#stopping = false;
     }
   }
 
@@ -91,12 +97,12 @@ export class GuardedGuest {
     clearTimeout(this.#expiry);
     const stopped = this.#stopped;
     if (!stopped) return undefined;
-    this.#resumed = undefined;
-    await this.#continue();
+    // By somebody else, who may have stopped it again since.
+    const expired = this.#resumed !== undefined;
+    if (!expired) await this.#continue();
     this.#stopped = undefined;
-    // Somebody else may have resumed it meanwhile: then `cont` makes no event.
     const { microseconds } = this.#resumed ?? { microseconds: Date.now() * 1000 };
-    return { milliseconds: (microseconds - stopped.microseconds) / 1000, expired: false };
+    return { milliseconds: (microseconds - stopped.microseconds) / 1000, expired };
   }
 
   async #continue(): Promise<void> {

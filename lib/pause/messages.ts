@@ -27,6 +27,6 @@ export type Stop = "stopped" | "stood" | "changed";
 export interface Pause {
   /** Milliseconds from QEMU's STOP event to its RESUME event, by QEMU's clock. */
   readonly milliseconds: number;
-  /** Whether it ended because its time was up. */
+  /** Whether it ended before we ended it: its time was up, or somebody else resumed the guest. */
   readonly expired: boolean;
 }

@@ -7,6 +7,7 @@ export class Pauses {
   readonly #path: string;
   readonly #guard = Guard.shared();
   #turn: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   private constructor(path: string, budgetMs: number) {
     this.#path = path;
@@ -22,7 +23,8 @@ export class Pauses {
 
   /**
    * Does the work while the guest stands still. Rejects with PAUSE_BUDGET when that took too long, and the guest ran
-   * on before the work was done; with GUEST_CHANGED, the work not done, when it is not the guest that was attached to.
+   * on before the work was done; with GUEST_CHANGED, the work not done, when it is not the guest that was attached to,
+   * or these pauses were closed.
    */
   during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
     const turn = this.#turn.then(
@@ -34,7 +36,7 @@ export class Pauses {
   }
 
   async #during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
-    const stop = await this.#guard.stop(this.#path, this.budgetMs);
+    const stop = this.#closed ? "changed" : await this.#guard.stop(this.#path, this.budgetMs);
     if (stop === "changed") {
       throw new XFilterError("GUEST_CHANGED", "QEMU told of a reset, or of other RAM", "Attach to the guest again");
     }
@@ -55,6 +57,7 @@ export class Pauses {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#turn.catch(() => {});
     await this.#guard.release(this.#path);
   }

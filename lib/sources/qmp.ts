@@ -68,6 +68,7 @@ interface Waiting {
  * QMP_INVALID (what answers is no QMP), QMP_CLOSED; with `signal.reason` when aborted.
  */
 export async function connectQmp(path: string, limits: QmpLimits = LIMITS, signal?: AbortSignalLike): Promise<Qmp> {
+  if (signal?.aborted) throw signal.reason;
   const { fd, pid } = connect(path);
   const connection = new QmpConnection(path, new Socket({ fd }), pid, limits);
   const abort = () => connection.close();

@@ -46,6 +46,25 @@ describe("a pause", () => {
     await pauses.close();
     expect(qmp.log).not.toContain("cont");
   });
+  it("is none of a guest that somebody else stopped after the attach, and it stays so", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    await pauses.during(async () => {});
+    qmp.running = false;
+    qmp.tell("STOP");
+    expect(await pauses.during(async () => qmp.running)).toEqual({ result: false, pauseMs: 0 });
+    await pauses.close();
+    expect(qmp.running).toBe(false);
+  });
+  it("that somebody else ended was none to walk in", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    const work = async () => {
+      qmp.running = true;
+      qmp.tell("RESUME");
+    };
+    await expect(pauses.during(work)).rejects.toMatchObject({ code: "PAUSE_BUDGET" });
+    expect(qmp.log.filter((command) => command === "cont")).toEqual([]);
+    await pauses.close();
+  });
   it("follows another, never within it", async () => {
     const pauses = await Pauses.open(qmp.path, 5000);
     await Promise.all([1, 2, 3].map(() => pauses.during(() => milliseconds(1))));
