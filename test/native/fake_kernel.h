@@ -86,8 +86,7 @@ class FakeKernel {
     guest.write(p.task + kSignal, p.signal);
     guest.write(p.signal + kNrThreads, uint32_t{1});
     guest.write(p.signal + kPids + 3 * 8, pid);
-    link(p.signal + kThreadHead, p.task + kThreadNode, p.task + kThreadNode);
-    link(p.task + kThreadNode, p.signal + kThreadHead, p.signal + kThreadHead);
+    endThreads(p);
     if (spec.files) {
       p.files = spec.files;
     } else {
@@ -105,6 +104,12 @@ class FakeKernel {
     guest.write(thread + kNsproxy, nsproxy_);
     append(process.signal + kThreadHead, thread + kThreadNode);
     return thread;
+  }
+
+  /// All threads of a process but its leader have ended.
+  void endThreads(const Process& process) {
+    link(process.signal + kThreadHead, process.task + kThreadNode, process.task + kThreadNode);
+    link(process.task + kThreadNode, process.signal + kThreadHead, process.signal + kThreadHead);
   }
 
   /// Gives a thread its ids, as a CPU that runs it shows them.

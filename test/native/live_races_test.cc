@@ -222,3 +222,14 @@ TEST_CASE(
   REQUIRE(result.sockets.size() == 1);
   CHECK(result.sockets[0].unownedReason == UnownedReason::kUnknown);
 }
+
+// Its process counted one thread before that one began, and has one again.
+TEST_CASE("live races: the table of a thread that has ended is not its process's when another has it") {
+  RunningKernel kernel;
+  const auto process = kernel.addProcess({.pid = 10, .uid = 1000});
+  const auto next = kernel.addProcess({.pid = 11, .uid = 1001});
+  kernel.open(next, 3, kernel.addSocket({.localPort = 80}));
+  kernel.addThread(process, next.files);
+  kernel.at(kIds, [&] { kernel.endThreads(process); });
+  CHECK(holders(kernel.walked()) == Held{"80 of 1001:11:3"});
+}
