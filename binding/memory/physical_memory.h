@@ -62,8 +62,8 @@ class PhysicalMemory {
   virtual bool copies() const { return false; }
 
   /// What a pass over the guest reads from, if not this memory itself (then empty). Of a source that copies:
-  /// a cache of pages, each fetched when it is first asked for and unchanged until the epoch ends. A page of
-  /// a later epoch was read later.
+  /// a cache of pages, each fetched when it is first asked for and unchanged until the epoch ends, or it is
+  /// refreshed. A page of a later epoch was read later.
   ///
   /// What the last epoch of the same `pass` read is fetched with the first page that is missing, in one go:
   /// who polls a guest reads nearly the same pages again. Of kNoPass nothing is expected.
