@@ -6,8 +6,11 @@ export interface FlowPattern {
   readonly direction: Direction;
   readonly family: 4 | 6;
   readonly protocol: RuleProtocol;
-  /** The guest's end. A socket always has a port; its address is null where the socket has none. */
-  readonly local: { readonly address: string | null; readonly port: number };
+  /**
+   * The guest's end. Address and port of a socket, or of its rule where the socket has no address. Only a pattern that stands
+   * for a rule without its sockets (`onUnreadable: "widen"`) has no port.
+   */
+  readonly local: { readonly address: string | null; readonly port: number | null };
   /** The other end: of a connected socket its address and port, of others what the rule allows: a network, a range. */
   readonly remote: {
     /** "192.0.2.7", or a network in CIDR. */
@@ -26,8 +29,8 @@ export interface PlannedPattern extends FlowPattern {
   readonly rule: number | null;
   /** The owner by whom the rule matched; null where it did not match by an owner. */
   readonly owner: Owner | null;
-  /** Guest virtual address of the `sock`. */
-  readonly sock: bigint;
+  /** Guest virtual address of the `sock`; null where the pattern stands for a rule without its sockets. */
+  readonly sock: bigint | null;
   readonly reason: PatternReason;
 }
 
@@ -39,8 +42,9 @@ export interface PlannedPattern extends FlowPattern {
  * | `matched` | the rule matches the socket as it is |
  * | `sticks` | the rule matched the socket, or what is left of it, in an earlier plan |
  * | `exception` | it keeps a flow of another socket out of a wider pattern that follows |
+ * | `widened` | the guest cannot be read: the rule without its *who*, for everybody |
  */
-export type PatternReason = "matched" | "sticks" | "exception";
+export type PatternReason = "matched" | "sticks" | "exception" | "widened";
 
 /** What the rules ask for and no firewall outside of the guest can do. */
 export interface Unenforceable {
@@ -74,7 +78,8 @@ export type UnenforceableReason = "loopback" | "nat" | "raw" | "no-flow" | "shar
  * does, the packet goes its way.
  *
  * Patterns of one end are in the order of how exactly they name it, as the guest's kernel chooses the socket for a packet: first
- * those with both ends (a connected socket's), then those with a local address, then those with a local port alone.
+ * those with both ends (a connected socket's), then those with a local address, then those with a local port alone, then
+ * those without.
  */
 export interface Plan {
   readonly patterns: readonly PlannedPattern[];
