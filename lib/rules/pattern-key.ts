@@ -1,0 +1,31 @@
+import { formatNetwork, parseNetwork } from "./network.ts";
+import type { FlowPattern } from "./pattern.ts";
+
+/**
+ * @internal
+ * A pattern as text, the same for the same pattern however it is written: "out tcp4 192.0.2.7:40000 198.51.100.0/24:22-25
+ * drop", "in udp6 [2001:db8::1]:53 *:* reject". The guest's end comes first. It says all of the pattern, so that what is
+ * found in a firewall has the key of what was put there.
+ */
+export function patternKey(pattern: FlowPattern): string {
+  const { direction, family, protocol, local, remote, action } = pattern;
+  return `${direction} ${protocol}${family} ${end(local.address, local.port)} ${end(remote.address, ports(remote.ports))} ${action}`;
+}
+
+/** The one port, or the first and the last; null for all of them. */
+function ports(range: FlowPattern["remote"]["ports"]): number | string | null {
+  if (range === null || (range[0] === 0 && range[1] === 65535)) return null;
+  return range[0] === range[1] ? range[0] : `${range[0]}-${range[1]}`;
+}
+
+function end(address: string | null, port: number | string | null): string {
+  return `${address === null ? "*" : canonical(address)}:${port ?? "*"}`;
+}
+
+function canonical(address: string): string {
+  const network = parseNetwork(address);
+  if (network === undefined) return address;
+  if (network.length === 0) return "*";
+  const text = formatNetwork(network);
+  return network.family === 6 ? `[${text}]` : text;
+}
