@@ -34,8 +34,7 @@ export class Monitor {
   /** Rejects as `connectQmp` does. */
   async connect(signal?: AbortSignalLike): Promise<Qmp> {
     if (this.#qmp?.open) return this.#qmp;
-    const qmp = await connectQmp(this.#path, undefined, signal);
-    qmp.onEvent((event) => this.#hear(event));
+    const qmp = await connectQmp(this.#path, { onEvent: (event) => this.#hear(event), signal });
     this.#qmp = qmp;
     // Nobody listened since the last connection.
     this.#remaps++;
@@ -47,7 +46,7 @@ export class Monitor {
     const qmp = await this.connect(signal);
     const remaps = this.#remaps;
     this.#ended = false;
-    const regions = await ramRegions(qmp);
+    const regions = await ramRegions(qmp, signal);
     this.#located = { remaps, regions };
     return regions;
   }
@@ -84,12 +83,12 @@ function isSameMap(before: readonly NativeRamRegion[], now: readonly NativeRamRe
 }
 
 /** Where the guest's RAM lies, and in QEMU's address space. */
-async function ramRegions(qmp: Qmp): Promise<NativeRamRegion[]> {
-  const ranges = parseMemoryTree(await ask(qmp, "info mtree -f"));
+async function ramRegions(qmp: Qmp, signal?: AbortSignalLike): Promise<NativeRamRegion[]> {
+  const ranges = parseMemoryTree(await ask(qmp, "info mtree -f", signal));
   if (ranges.length === 0) throw unknownRam("its memory map (`info mtree -f`) shows no RAM");
   return Promise.all(
     ranges.map(async ({ start, size }: RamRange) => {
-      const text = await ask(qmp, `gpa2hva 0x${start.toString(16)}`);
+      const text = await ask(qmp, `gpa2hva 0x${start.toString(16)}`, signal);
       const [, host] = /^Host virtual address for 0x[0-9a-f]+ \(.*\) is 0x([0-9a-f]{1,16})\s*$/.exec(text) ?? [];
       if (host === undefined) throw unknownRam(`it says of RAM at 0x${start.toString(16)}: ${text.slice(0, 200)}`);
       return { start, size, host: BigInt(`0x${host}`) };
@@ -98,8 +97,8 @@ async function ramRegions(qmp: Qmp): Promise<NativeRamRegion[]> {
 }
 
 /** What the human monitor prints; QMP has no command for these facts. */
-async function ask(qmp: Qmp, commandLine: string): Promise<string> {
-  const text = await qmp.execute("human-monitor-command", { "command-line": commandLine });
+async function ask(qmp: Qmp, commandLine: string, signal: AbortSignalLike | undefined): Promise<string> {
+  const text = await qmp.execute("human-monitor-command", { "command-line": commandLine }, signal);
   return typeof text === "string" ? text : "";
 }
 

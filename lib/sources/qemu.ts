@@ -30,7 +30,7 @@ function byMonitor(path: string): LiveSource {
     /** Rejects as `Monitor.locate` does, and with PROCESS_UNKNOWN, GUEST_CONFIDENTIAL, GUEST_MIGRATING. */
     async locate(signal) {
       const qmp = await monitor.connect(signal);
-      await refuseUnreadable(qmp);
+      await refuseUnreadable(qmp, signal);
       const regions = await monitor.locate(signal);
       if (qmp.peer === 0) {
         throw new XFilterError(
@@ -47,12 +47,13 @@ function byMonitor(path: string): LiveSource {
 }
 
 /** Guests whose memory does not lie in QEMU, or not readable. */
-async function refuseUnreadable(qmp: Qmp): Promise<void> {
+async function refuseUnreadable(qmp: Qmp, signal: AbortSignalLike | undefined): Promise<void> {
+  const ask = (command: string, args?: Record<string, unknown>) => askIfKnown(() => qmp.execute(command, args, signal));
   const [confidential, sev, migration] = await Promise.all([
     // The path of an object, for all of AMD's, Intel's and IBM's kinds; empty without one. Since QEMU 6.0.
-    askIfKnown(qmp, "qom-get", { path: "/machine", property: "confidential-guest-support" }),
-    askIfKnown(qmp, "query-sev"),
-    askIfKnown(qmp, "query-migrate"),
+    ask("qom-get", { path: "/machine", property: "confidential-guest-support" }),
+    ask("query-sev"),
+    ask("query-migrate"),
   ]);
   if ((typeof confidential === "string" && confidential !== "") || field(sev, "enabled") === true) {
     throw new XFilterError(
@@ -72,9 +73,9 @@ async function refuseUnreadable(qmp: Qmp): Promise<void> {
 }
 
 /** Undefined where this QEMU has no such command, or nothing to say. */
-async function askIfKnown(qmp: Qmp, command: string, args?: Record<string, unknown>): Promise<unknown> {
+async function askIfKnown(ask: () => Promise<unknown>): Promise<unknown> {
   try {
-    return await qmp.execute(command, args);
+    return await ask();
   } catch (error) {
     if (error instanceof XFilterError && error.code === "QMP_REFUSED") return undefined;
     throw error;

@@ -3,6 +3,7 @@ import { Socket } from "node:net";
 import { toXFilterError, XFilterError } from "../errors.ts";
 import { loadNative } from "../native.ts";
 import type { AbortSignalLike } from "../options.ts";
+import { unlessAborted } from "../sleep.ts";
 
 /** A connection to QEMU's monitor, which serves one client at a time (docs/interop/qmp-spec of QEMU). */
 export interface Qmp {
@@ -10,10 +11,11 @@ export interface Qmp {
   readonly peer: number;
   /** False once the connection has ended. */
   readonly open: boolean;
-  /** What QEMU returns; rejects with QMP_REFUSED if it answers with an error, and as `connectQmp` does. */
-  execute(command: string, args?: Record<string, unknown>): Promise<unknown>;
-  /** Hears of what happens by itself, or in the course of a command: then before its answer. One listener. */
-  onEvent(listener: (event: QmpEvent) => void): void;
+  /**
+   * What QEMU returns; rejects with QMP_REFUSED if it answers with an error, and as `connectQmp` does. When aborted, the
+   * answer is not waited for.
+   */
+  execute(command: string, args?: Record<string, unknown>, signal?: AbortSignalLike): Promise<unknown>;
   close(): void;
 }
 
@@ -46,6 +48,14 @@ export interface QmpLimits {
   maxBytes: number;
 }
 
+/** @internal */
+export interface QmpOptions {
+  readonly limits?: QmpLimits;
+  /** Hears of what happens by itself, or in the course of a command: then before its answer. */
+  readonly onEvent?: (event: QmpEvent) => void;
+  readonly signal?: AbortSignalLike | undefined;
+}
+
 const LIMITS: QmpLimits = { timeoutMs: 10_000, maxBytes: 16 << 20 };
 
 const NOT_QMP =
@@ -67,10 +77,11 @@ interface Waiting {
  * Connects and negotiates. Rejects with SOURCE_NOT_FOUND or SOURCE_PERMISSION (connecting), QMP_TIMEOUT (silence),
  * QMP_INVALID (what answers is no QMP), QMP_CLOSED; with `signal.reason` when aborted.
  */
-export async function connectQmp(path: string, limits: QmpLimits = LIMITS, signal?: AbortSignalLike): Promise<Qmp> {
+export async function connectQmp(path: string, options: QmpOptions = {}): Promise<Qmp> {
+  const { limits = LIMITS, onEvent = () => {}, signal } = options;
   if (signal?.aborted) throw signal.reason;
   const { fd, pid } = connect(path);
-  const connection = new QmpConnection(path, new Socket({ fd }), pid, limits);
+  const connection = new QmpConnection(path, new Socket({ fd }), pid, limits, onEvent);
   const abort = () => connection.close();
   signal?.addEventListener("abort", abort, { once: true });
   monitorChannel.publish({ path, state: "waiting" } satisfies MonitorMessage);
@@ -102,18 +113,19 @@ class QmpConnection implements Qmp {
   #rest = "";
   #received = 0;
   #failure: XFilterError | undefined;
-  #listener: (event: QmpEvent) => void = () => {};
 
   readonly peer: number;
   readonly #path: string;
   readonly #socket: Socket;
   readonly #limits: QmpLimits;
+  readonly #listener: (event: QmpEvent) => void;
 
-  constructor(path: string, socket: Socket, peer: number, limits: QmpLimits) {
+  constructor(path: string, socket: Socket, peer: number, limits: QmpLimits, listener: (event: QmpEvent) => void) {
     this.peer = peer;
     this.#path = path;
     this.#socket = socket;
     this.#limits = limits;
+    this.#listener = listener;
     socket.setEncoding("utf8");
     socket.on("data", (text: string) => this.#receive(text));
     socket.on("error", (error) =>
@@ -130,15 +142,12 @@ class QmpConnection implements Qmp {
     return this.#failure === undefined;
   }
 
-  execute(command: string, args: Record<string, unknown> = {}): Promise<unknown> {
+  async execute(command: string, args: Record<string, unknown> = {}, signal?: AbortSignalLike): Promise<unknown> {
+    if (signal?.aborted) throw signal.reason;
     const id = ++this.#lastId;
     const answer = this.#answer(id);
     if (this.open) this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
-    return answer;
-  }
-
-  onEvent(listener: (event: QmpEvent) => void): void {
-    this.#listener = listener;
+    return unlessAborted(answer, signal ? [signal] : []);
   }
 
   close(): void {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { introspect } from "../../lib/index.ts";
-import { connectQmp } from "../../lib/sources/qmp.ts";
+import { connectQmp, type QmpEvent } from "../../lib/sources/qmp.ts";
 import { humanMonitor } from "./fake-qmp.ts";
 
 let directory: string;
@@ -48,7 +48,8 @@ function monitor(answers: Answers): (socket: Socket) => void {
         const answer = ({ qmp_capabilities: () => ({}), ...answers } as Answers)[execute as string];
         if (!answer)
           send({ id, error: { class: "CommandNotFound", desc: `The command ${execute} has not been found` } });
-        else send({ id, return: answer(args) });
+        const result = answer?.(args);
+        if (result !== undefined) send({ id, return: result });
       }
     });
   };
@@ -60,7 +61,7 @@ const human: Answer = ({ "command-line": line }) => humanMonitor(String(line));
 describe("a QMP connection", () => {
   it("negotiates, answers, reports errors and tells the listener's process", async () => {
     await listen(monitor({ "query-name": () => ({ name: "vm1" }) }));
-    const qmp = await connectQmp(path, LIMITS);
+    const qmp = await connectQmp(path, { limits: LIMITS });
     expect(qmp.peer).toBe(process.pid);
     const answers = [qmp.execute("query-name"), qmp.execute("query-nothing"), qmp.execute("query-name")];
     await expect(answers[0]).resolves.toEqual({ name: "vm1" });
@@ -81,8 +82,19 @@ describe("a QMP connection", () => {
         setTimeout(() => socket.write(`${event}${JSON.stringify({ return: {}, id: 1 })}\n${event}`), 20);
       });
     });
-    const qmp = await connectQmp(path, LIMITS);
+    const qmp = await connectQmp(path, { limits: LIMITS });
     expect(qmp.open).toBe(true);
+    qmp.close();
+  });
+  it("hears of what comes along with the answer to its negotiation", async () => {
+    await listen((socket) => {
+      socket.write(`${JSON.stringify(GREETING)}\r\n`);
+      const told = { event: "RESET", timestamp: { seconds: 1, microseconds: 2 } };
+      socket.once("data", () => socket.write(`${JSON.stringify({ return: {}, id: 1 })}\n${JSON.stringify(told)}\n`));
+    });
+    const heard: QmpEvent[] = [];
+    const qmp = await connectQmp(path, { limits: LIMITS, onEvent: (event) => heard.push(event) });
+    await expect.poll(() => heard).toEqual([{ name: "RESET", microseconds: 1_000_002 }]);
     qmp.close();
   });
   const flood = (text: string) => (socket: Socket) => {
@@ -116,7 +128,10 @@ describe("a QMP connection", () => {
     ["a greeting, then an end", (socket: Socket) => socket.end(`${JSON.stringify(GREETING)}\n`), "QMP_CLOSED"],
   ])("that meets %s ends with a code", async (_, serve: (socket: Socket) => unknown, code) => {
     await listen(serve);
-    await expect(connectQmp(path, LIMITS)).rejects.toMatchObject({ code, advice: expect.stringMatching(/.\.$/) });
+    await expect(connectQmp(path, { limits: LIMITS })).rejects.toMatchObject({
+      code,
+      advice: expect.stringMatching(/.\.$/),
+    });
   });
   it("is given up when it is aborted", async () => {
     await listen(() => {});
@@ -126,6 +141,17 @@ describe("a QMP connection", () => {
     const abort = new AbortController();
     const waiting = introspect({ qemu: { qmp: path } }, { signal: abort.signal });
     setTimeout(() => abort.abort(reason), 50);
+    await expect(waiting).rejects.toBe(reason);
+  });
+  it.each([
+    ["what kind of guest it is", { "query-migrate": () => undefined }],
+    ["where its RAM lies", { "human-monitor-command": () => undefined }],
+  ])("that does not say %s is given up when it is aborted", async (_, answers: Answers) => {
+    await listen(monitor(answers));
+    const reason = new Error("enough");
+    const abort = new AbortController();
+    const waiting = introspect({ qemu: { qmp: path } }, { signal: abort.signal });
+    setTimeout(() => abort.abort(reason), 100);
     await expect(waiting).rejects.toBe(reason);
   });
   it("has no memory map", async () => {
