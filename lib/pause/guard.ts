@@ -40,10 +40,17 @@ export class Guard {
   }
 
   async stop(path: string, budgetMs: number): Promise<Stop> {
+    // What an earlier pause may have left standing is not forgotten because this one failed.
+    const stood = this.#paused.has(path);
     this.#paused.add(path);
-    const { stop = "stood" } = await this.#ask({ do: "stop", path, budgetMs });
-    if (stop !== "stopped") this.#paused.delete(path);
-    return stop;
+    try {
+      const { stop = "stood" } = await this.#ask({ do: "stop", path, budgetMs });
+      if (stop !== "stopped") this.#paused.delete(path);
+      return stop;
+    } catch (error) {
+      if (!stood) this.#paused.delete(path);
+      throw error;
+    }
   }
 
   async resume(path: string): Promise<Pause | undefined> {
@@ -55,6 +62,7 @@ export class Guard {
   async release(path: string): Promise<void> {
     if (this.#ended) return this.#ended;
     await this.#ask({ do: "release", path });
+    this.#paused.delete(path);
   }
 
   async #ask(question: Question): Promise<Settled> {

@@ -10,6 +10,7 @@ const RESUME_POLL_MS = 100;
 
 /** @internal A guest whose monitor the guard holds. Its requests are served one after the other. */
 export class GuardedGuest {
+  readonly #path: string;
   readonly #monitor: Monitor;
   #stopping = false;
   #stopped: QmpEvent | undefined;
@@ -31,6 +32,7 @@ export class GuardedGuest {
   }
 
   private constructor(path: string) {
+    this.#path = path;
     this.#monitor = new Monitor(path, (event) => {
       // Who else stops it has his reasons, and it is his to resume.
       if (event.name === "STOP" && this.#stopping) this.#stopped = event;
@@ -112,10 +114,23 @@ export class GuardedGuest {
         await qmp.execute("cont");
         return;
       } catch (error) {
-        if (isRefusal(error) || tries === MAX_RESUME_TRIES) throw error;
+        if (isRefusal(error) || tries === MAX_RESUME_TRIES) {
+          this.#tellOfStanding(error);
+          throw error;
+        }
       }
       await sleep(RESUME_POLL_MS);
     }
+  }
+
+  /** The agent, whose stderr this is, may be gone, or not have asked for it. */
+  #tellOfStanding(error: unknown): void {
+    const path = JSON.stringify(this.#path);
+    const why = JSON.stringify(error instanceof Error ? error.message : String(error));
+    process.stderr.write(
+      `xfilter-core: the guest at ${path} could not be resumed: unless its QEMU has ended it stands still; ` +
+        `give its monitor the command cont. (${why})\n`,
+    );
   }
 }
 

@@ -18,6 +18,8 @@ export class FakeQmp {
   ramBytes = 96 << 20;
   /** The next command of this name is carried out and not answered: the connection ends. */
   cutAt: string | undefined;
+  /** Commands of this name are refused. */
+  refuses: string | undefined;
   /** Resolves with the next STOP or RESUME. */
   #waiting: (() => void)[] = [];
   readonly #folder = mkdtempSync(join(tmpdir(), "xfilter-qmp-"));
@@ -81,6 +83,10 @@ export class FakeQmp {
           this.running = execute !== "stop";
           socket.destroy();
           return;
+        }
+        if (execute === this.refuses) {
+          send({ error: { class: "GenericError", desc: "not now" }, id });
+          continue;
         }
         if (execute === "stop") this.#set(false, send);
         if (execute === "cont") this.#set(true, send);

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Pauses } from "../../lib/pause/pauses.ts";
@@ -107,6 +107,28 @@ describe("a pause", () => {
   });
 });
 
+describe("a guard that is killed", () => {
+  it("leaves alone a guest that it did not stop, because QEMU refused to", async () => {
+    const pauses = await Pauses.open(qmp.path, 5000);
+    qmp.refuses = "stop";
+    await expect(pauses.during(async () => {})).rejects.toMatchObject({ code: "QMP_REFUSED" });
+    // Somebody else's stop, by then.
+    qmp.running = false;
+    process.kill(guardOf(process), "SIGKILL");
+    const closed = () =>
+      pauses.close().then(
+        () => true,
+        () => false,
+      );
+    await expect.poll(closed).toBe(true);
+    expect(qmp.log).not.toContain("cont");
+  });
+});
+
+function guardOf({ pid }: { readonly pid?: number | undefined }): number {
+  return Number(execFileSync("pgrep", ["-P", String(pid), "-f", "guard"], { encoding: "utf8" }));
+}
+
 describe("an agent that pauses a guest", () => {
   /** A process that stops the guest and then does this, in which `pauses` may be used. */
   async function agent(then: string) {
@@ -116,14 +138,10 @@ describe("an agent that pauses a guest", () => {
       pauses.during(() => new Promise((resolve) => { ${then} }));
       setInterval(() => {}, 1000);`;
     const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
-      stdio: ["ignore", "ignore", "ignore"],
+      stdio: ["ignore", "ignore", "pipe"],
     });
     await qmp.until(false);
     return child;
-  }
-
-  function guardOf({ pid }: ChildProcess): number {
-    return Number(execFileSync("pgrep", ["-P", String(pid), "-f", "guard"], { encoding: "utf8" }));
   }
 
   it.each(["SIGKILL", "SIGTERM", "SIGINT"] as const)("lets it run on when it is ended by %s", async (signal) => {
@@ -140,6 +158,19 @@ describe("an agent that pauses a guest", () => {
     process.kill(guardOf(child), "SIGTERM");
     child.kill("SIGTERM");
     await qmp.until(true);
+  });
+  it("says so where its guest stands still because the monitor is gone", async () => {
+    const child = await agent("");
+    let said = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+    });
+    qmp.close();
+    child.kill("SIGKILL");
+    // Its guard has the same stderr, and ends after the last try.
+    await new Promise((resolve) => child.once("close", resolve));
+    expect(said).toContain(`the guest at ${JSON.stringify(qmp.path)} could not be resumed`);
+    qmp = await FakeQmp.listen();
   });
   it("lets it run on when its guard is killed", async () => {
     const child = await agent("");
