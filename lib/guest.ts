@@ -168,7 +168,11 @@ export class AttachedGuest implements Guest {
     for (let reattaches = 0; ; reattaches++) {
       checkSignal(signal);
       this.#checkOpen();
-      if (this.#live && (this.#changed || (await this.#unlessEnded(this.#live.changed(), signal)))) {
+      if (this.#live) {
+        const asked = this.#native;
+        const changed = this.#changed || (await this.#unlessEnded(this.#live.changed(), signal));
+        // The answer may be about a guest that another walk has attached anew from meanwhile.
+        this.#changed ||= changed && asked === this.#native;
         await this.#reattachBooted(this.#live, signal);
       }
       const native = this.#native;
@@ -185,8 +189,8 @@ export class AttachedGuest implements Guest {
 
   /** A guest that was reset has no kernel for a while, and then one whose first structures are not made yet. */
   async #reattachBooted(live: Attachable, signal: AbortSignalLike | undefined): Promise<void> {
-    this.#changed = true;
-    for (const start = performance.now(); ; ) {
+    // Another walk may have attached while this one waited.
+    for (const start = performance.now(); this.#changed; ) {
       try {
         return await this.#unlessEnded(this.#reattach(live), signal);
       } catch (error) {

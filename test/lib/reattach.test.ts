@@ -10,6 +10,8 @@ const rejected = (code: string) => toXFilterError({ code, message: "changed", ad
 /** A guest of which the `n`th attach reads a release "n", and whose walks fail until the attach numbered `settles`. */
 function changingGuest(settles: number, code = "GUEST_CHANGED") {
   let attaches = 0;
+  /** What the monitor answers next, in place of what it was told. */
+  const answers: Promise<boolean>[] = [];
   const state = { told: false, gone: false, attaching: Promise.resolve() };
   const closed: string[] = [];
   const polled: string[] = [];
@@ -47,6 +49,8 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
   const booting: Error[] = [];
   const live: Attachable = {
     changed: async () => {
+      const answer = answers.shift();
+      if (answer) return answer;
       const { told } = state;
       state.told = false;
       return told;
@@ -59,7 +63,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
     },
     close: () => void closed.push("source"),
   };
-  return { guest: new AttachedGuest(native(), 5000, live), closed, polled, booting, state };
+  return { guest: new AttachedGuest(native(), 5000, live), closed, polled, booting, answers, state };
 }
 
 describe("a guest that has changed", () => {
@@ -87,6 +91,30 @@ describe("a guest that has changed", () => {
     booting.push(rejected("TYPES_INVALID"), rejected("KERNEL_NOT_FOUND"));
     expect((await guest.snapshot()).processes).toHaveLength(1);
     expect(guest.kernel.release).toBe("1");
+  });
+  it("is attached to once, also when one walk waited for it while another one attached", async () => {
+    const { guest, closed, booting } = changingGuest(1);
+    booting.push(rejected("KERNEL_NOT_FOUND"));
+    const waiting = guest.snapshot();
+    await expect.poll(() => booting).toEqual([]);
+    await Promise.all([guest.snapshot(), waiting]);
+    expect(guest.kernel.release).toBe("1");
+    expect(closed).toEqual(["0"]);
+  });
+  it("is attached to once, also when one walk hears of the change after another one attached", async () => {
+    const { guest, closed, answers } = changingGuest(1);
+    let answer = (_: boolean) => {};
+    answers.push(
+      new Promise((resolve) => {
+        answer = resolve;
+      }),
+    );
+    const late = guest.snapshot();
+    await guest.snapshot();
+    expect(closed).toEqual(["0"]);
+    answer(true);
+    await late;
+    expect(closed).toEqual(["0"]);
   });
   it("is not waited for any longer when nobody wants it", async () => {
     const { guest, booting } = changingGuest(1);
