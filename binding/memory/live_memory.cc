@@ -2,13 +2,13 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 
+#include "memory/huge_pages.h"
 #include "memory/page_copies.h"
 #include "memory/sigbus_guard.h"
 
@@ -18,15 +18,11 @@ namespace {
 constexpr uint64_t kLargePage = uint64_t{2} << 20;
 // More than any guest has; what is kept for each page of it is memory of ours.
 constexpr uint64_t kMaxRam = uint64_t{16} << 40;
-constexpr long kHugetlbfs = 0x958458f6;
 // Runs of a scan: what it has not handed back stays in its resident set.
 constexpr uint64_t kMaxRun = uint64_t{64} << 20;
 
 // hugetlbfs calls all of a file data.
-bool tellsHoles(int file) {
-  struct statfs status = {};
-  return fstatfs(file, &status) == 0 && status.f_type != kHugetlbfs;
-}
+bool tellsHoles(int file) { return hugePageSize(file) == 0; }
 
 }  // namespace
 
@@ -137,7 +133,7 @@ Result<const LiveMemory::Mapping*> LiveMemory::map(const ProcessMapping& mapping
                    "Check this process's limit of address space (ulimit -v).");
   }
   const std::span<const std::byte> bytes(static_cast<const std::byte*>(address), mapping.size());
-  const int guard = sigbus_guard::add(bytes);
+  const int guard = sigbus_guard::add(bytes, file.get());
   if (guard < 0) {
     munmap(address, mapping.size());
     return failure("SOURCE_IO", "Too many guests are open in this process.", "Close guests that are done.");

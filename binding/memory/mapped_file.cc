@@ -76,7 +76,7 @@ Result<std::unique_ptr<MappedFile>> MappedFile::open(const std::string& path) {
                    "Check that the file system supports mapping, and the process's address-space limit.");
   }
   const std::span<const std::byte> bytes(static_cast<const std::byte*>(address), size);
-  const int guard = sigbus_guard::add(bytes);
+  const int guard = sigbus_guard::add(bytes, fd);
   if (guard < 0) {
     munmap(address, size);
     ::close(fd);

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -10,6 +11,7 @@
 #include <mutex>
 
 #include "memory/address.h"
+#include "memory/huge_pages.h"
 
 // Why a handler that maps zero pages, and not one that jumps out of the read: a jump would skip the
 // destructors of every frame between, and a read may happen on any thread. With zeros in place the reader
@@ -22,27 +24,35 @@ struct Slot {
   std::atomic<uint64_t> sequence{0};
   std::atomic<uintptr_t> begin{0};  // 0: free
   std::atomic<uintptr_t> end{0};
+  std::atomic<uintptr_t> pageSize{kPageSize};
   std::atomic<bool> hit{false};
 
-  void set(uintptr_t newBegin, uintptr_t newEnd) {
+  void set(uintptr_t newBegin, uintptr_t newEnd, uintptr_t newPageSize) {
     const uint64_t before = sequence.load(std::memory_order_relaxed);
     sequence.store(before + 1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_release);
     hit.store(false, std::memory_order_relaxed);
     begin.store(newBegin, std::memory_order_relaxed);
     end.store(newEnd, std::memory_order_relaxed);
+    pageSize.store(newPageSize, std::memory_order_relaxed);
     sequence.store(before + 2, std::memory_order_release);
   }
 
-  /// The end of the mapping if it holds `address`, else 0. The mapping of a read that faults stays until the
-  /// read is over, so a slot that changes is another's.
-  uintptr_t endIfHolds(uintptr_t address) const {
+  struct Pages {
+    uintptr_t begin = 0, end = 0;
+  };
+
+  /// Whole pages of the mapping, from that of `address` to the last; none if it does not hold that. The
+  /// mapping of a read that faults stays until the read is over, so a slot that changes is another's.
+  Pages pagesFrom(uintptr_t address) const {
     const uint64_t before = sequence.load(std::memory_order_acquire);
     const uintptr_t first = begin.load(std::memory_order_relaxed);
     const uintptr_t last = end.load(std::memory_order_relaxed);
+    const uintptr_t page = pageSize.load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);
-    if (before % 2 != 0 || sequence.load(std::memory_order_relaxed) != before) return 0;
-    return first != 0 && address >= first && address < last ? last : 0;
+    if (before % 2 != 0 || sequence.load(std::memory_order_relaxed) != before) return {};
+    if (first == 0 || address < first || address >= last) return {};
+    return {address & ~(page - 1), (last + page - 1) & ~(page - 1)};
   }
 };
 
@@ -71,12 +81,12 @@ void onSigbus(int signal, siginfo_t* info, void* context) {
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   for (Slot& slot : slots) {
     // Positive: a fault. What kill() sends has no address.
-    const uintptr_t end = info->si_code > 0 ? slot.endIfHolds(address) : 0;
-    if (end == 0) continue;
+    const Slot::Pages pages = info->si_code > 0 ? slot.pagesFrom(address) : Slot::Pages{};
+    if (pages.end == 0) continue;
     // From the faulting page to the end of the mapping in one piece: behind the end of a file there is
-    // nothing more, and a mapping for each page would run into the kernel's limit of mappings.
-    const uintptr_t page = address & ~(kPageSize - 1);
-    void* zeros = mmap(reinterpret_cast<void*>(page), end - page, PROT_READ,
+    // nothing more, and a mapping for each page would run into the kernel's limit of mappings. In hugetlbfs
+    // the kernel refuses what would cut a page in two.
+    void* zeros = mmap(reinterpret_cast<void*>(pages.begin), pages.end - pages.begin, PROT_READ,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
     if (zeros == MAP_FAILED) break;
     slot.hit.store(true, std::memory_order_release);
@@ -97,15 +107,16 @@ void install() {
 
 }  // namespace
 
-int add(std::span<const std::byte> mapping) {
+int add(std::span<const std::byte> mapping, int file) {
   static std::once_flag installed;
   std::call_once(installed, install);
+  const auto pageSize = static_cast<uintptr_t>(std::max(kPageSize, hugePageSize(file)));
   const std::lock_guard lock(slotsMutex);
   for (size_t i = 0; i < slots.size(); ++i) {
     Slot& slot = slots[i];
     if (slot.begin.load(std::memory_order_relaxed) != 0) continue;
     const auto begin = reinterpret_cast<uintptr_t>(mapping.data());
-    slot.set(begin, begin + mapping.size());
+    slot.set(begin, begin + mapping.size(), pageSize);
     return static_cast<int>(i);
   }
   return -1;
@@ -115,7 +126,7 @@ bool hit(int slot) { return slots[static_cast<size_t>(slot)].hit.load(std::memor
 
 void remove(int slot) {
   const std::lock_guard lock(slotsMutex);
-  slots[static_cast<size_t>(slot)].set(0, 0);
+  slots[static_cast<size_t>(slot)].set(0, 0, kPageSize);
 }
 
 }  // namespace xfilter::sigbus_guard

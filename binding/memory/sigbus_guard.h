@@ -5,8 +5,9 @@
 
 namespace xfilter::sigbus_guard {
 
-/// Answers SIGBUS inside `mapping` from now on. The slot to ask and to release, or -1 if all are taken.
-int add(std::span<const std::byte> mapping);
+/// Answers SIGBUS inside `mapping`, which is one of `file`, from now on. The slot to ask and to release, or
+/// -1 if all are taken.
+int add(std::span<const std::byte> mapping, int file);
 
 /// Whether a read inside the mapping ever failed.
 bool hit(int slot);
