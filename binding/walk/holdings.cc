@@ -19,7 +19,7 @@ Holdings::Holdings(WalkContext& walk, LiveProcesses& processes, bool firstRound)
       first_(walk),
       second_(walk) {}
 
-void Holdings::read(Work& work, const std::vector<uint32_t>& rows, bool last) {
+bool Holdings::read(Work& work, const std::vector<uint32_t>& rows, bool last) {
   const Quality before = walk_.quality;
   tables_ = readFdTables(walk_, work.holders);
   keepWanted(work);
@@ -27,20 +27,20 @@ void Holdings::read(Work& work, const std::vector<uint32_t>& rows, bool last) {
   first_.readInodes();
 
   // Each of these steps is later than what it is to confirm.
-  renew(Pass::kSocks);
+  if (!renew(Pass::kSocks)) return false;
   first_.readSockets();
   first_.readSocks();
   compareIds(rows);
-  renew(Pass::kSocksAgain);
+  if (!renew(Pass::kSocksAgain)) return false;
   compareFiles();
   compareSlots();
   second_.socketFiles = first_.socketFiles;
   second_.rows.resize(tables_.files.size());
   second_.otherRows.resize(tables_.files.size());
   second_.readSocks();
-  renew(Pass::kSocketsAgain);
+  if (!renew(Pass::kSocketsAgain)) return false;
   compareSockets();
-  renew(Pass::kTasksAgain);
+  if (!renew(Pass::kTasksAgain)) return false;
   compareInodes();
   // What could not be followed did not stand; what really is broken is so at each round.
   walk_.quality.forgive(before);
@@ -50,10 +50,15 @@ void Holdings::read(Work& work, const std::vector<uint32_t>& rows, bool last) {
 
   judge(rows);
   take(standing(last));
+  return true;
 }
 
 // Later rounds are each over something else.
-void Holdings::renew(Pass pass) { walk_.renew(firstRound_ ? pass : Pass::kOther); }
+bool Holdings::renew(Pass pass) {
+  if (!walk_.budget.spendLong()) return false;
+  walk_.renew(firstRound_ ? pass : Pass::kOther);
+  return true;
+}
 
 void Holdings::keepWanted(Work& work) {
   if (work.slots.empty()) return;

@@ -30,8 +30,9 @@ class Holdings {
 
   /// Reads what `work` says, and makes sure of it and of `rows`, the processes concerned. `again` says what
   /// did not stand and may be read again. In the `last` round a socket that is surely the same, but whose
-  /// addresses never read the same twice, stands: whoever makes them change may not hide by it.
-  void read(Work& work, const std::vector<uint32_t>& rows, bool last);
+  /// addresses never read the same twice, stands: whoever makes them change may not hide by it. False, and
+  /// nothing said, once the budget is spent: no further pass is begun then.
+  bool read(Work& work, const std::vector<uint32_t>& rows, bool last);
 
   /// Of each of `rows`.
   std::vector<LiveProcesses::Verdict> verdicts;
@@ -47,7 +48,7 @@ class Holdings {
   enum class Found : uint8_t { kNoSocket, kTrue, kUnsettled, kFailed };
   enum class SlotNow : uint8_t { kSame, kClosed, kOther };
 
-  void renew(Pass pass);
+  bool renew(Pass pass);
   void keepWanted(Work& work);
   std::vector<bool> holdersOfSockets() const;
   void compareIds(const std::vector<uint32_t>& rows);

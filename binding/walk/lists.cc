@@ -1,5 +1,6 @@
 #include "walk/lists.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace xfilter {
@@ -7,6 +8,8 @@ namespace {
 
 // Objects in lists of ours take more: a task and its stack, a namespace, a message with its data.
 constexpr uint64_t kMinObject = 1 << 10;
+// Nor is any of them longer in earnest: PID_MAX_LIMIT.
+constexpr size_t kMaxNodes = 4 << 20;
 // At one node, and at all of a list. A list that is really broken stays so.
 constexpr uint32_t kMaxTriesAtNode = 8;
 constexpr uint32_t kMaxTries = 1000;
@@ -18,7 +21,7 @@ class LiveList {
       : walk_(walk), member_(walk.layout().list_head), head_(head), identity_(identity), path_{{head}} {}
 
   std::vector<LiveNode> take() {
-    const size_t most = walk_.roomFor(kMinObject);
+    const size_t most = std::min(walk_.roomFor(kMinObject), kMaxNodes);
     while (walk_.budget.spend()) {
       if (path_.size() > most) {
         ++walk_.quality.limited;

@@ -78,7 +78,7 @@ class Rounds {
   explicit Rounds(WalkContext& walk) : walk_(walk), processes_(walk) {}
 
   TasksAndSockets take() {
-    for (int round = 0; round < kRounds && walk_.budget.spend(); ++round) {
+    for (int round = 0; round < kRounds && walk_.budget.spendLong(); ++round) {
       if (round > 0 && !processes_.unsettled() && rows_.empty() && work_.holders.empty()) break;
       const Quality before = walk_.quality;
       readRound(round);
@@ -124,7 +124,7 @@ class Rounds {
     rows_.erase(std::unique(rows_.begin(), rows_.end()), rows_.end());
 
     Holdings holdings(walk_, processes_, round == 0);
-    holdings.read(work_, rows_, round + 1 == kRounds);
+    if (!holdings.read(work_, rows_, round + 1 == kRounds)) return;
     std::vector<bool> moved;
     for (size_t i = 0; i < rows_.size(); ++i) {
       if (holdings.verdicts[i] != LiveProcesses::Verdict::kMoved) continue;

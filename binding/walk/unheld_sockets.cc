@@ -1,5 +1,7 @@
 #include "walk/unheld_sockets.h"
 
+#include <algorithm>
+
 #include "walk/net_namespaces.h"
 #include "walk/socket_tables.h"
 #include "walk/sockets.h"
@@ -8,11 +10,13 @@
 namespace xfilter {
 namespace {
 
+constexpr size_t kMaxSocks = 4 << 20;  // far above what guests have in earnest
+
 /// Calls `visit` with each sock of the tables that `held` does not have.
 template <class Visit>
 void forEachUnheld(WalkContext& walk, std::span<const VirtualAddress> namespaces, HeldSockets& held,
                    Visit visit) {
-  const size_t most = walk.roomFor(kMinSockSize);
+  const size_t most = std::min(walk.roomFor(kMinSockSize), kMaxSocks);
   size_t seen = held.sockets.size();
   forEachTableSock(walk, namespaces, [&](VirtualAddress address) {
     if (seen >= most) {
@@ -91,6 +95,7 @@ std::vector<Candidate> confirm(WalkContext& walk, Unowned& unowned, std::vector<
 
 void addLive(WalkContext& walk, HeldSockets& held) {
   constexpr int kRounds = 4;
+  if (!walk.budget.spendLong()) return;
   walk.renew(Pass::kTables);
   const auto namespaces = listNetNamespaces(walk);
   std::vector<Candidate> candidates;
@@ -102,7 +107,7 @@ void addLive(WalkContext& walk, HeldSockets& held) {
     });
   }
   const uint32_t torn = walk.quality.torn;
-  for (int round = 0; round < kRounds && !candidates.empty(); ++round) {
+  for (int round = 0; round < kRounds && !candidates.empty() && walk.budget.spendLong(); ++round) {
     walk.quality.forgive(before);
     walk.renew(round == 0 ? Pass::kTablesAgain : Pass::kOther);
     Unowned unowned(walk, namespaces, held.rings);

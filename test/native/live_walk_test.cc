@@ -21,6 +21,24 @@ TEST_CASE("live walk: a guest that stands still is read as an image of it, witho
   CHECK(result.discrepancies.empty());
 }
 
+TEST_CASE("live walk: once it is aborted, no further pass is begun") {
+  for (const int pass : {kFirst, kDescriptors, kIds, kSocks, kSockets}) {
+    RunningKernel kernel;
+    kernel.open(kernel.addProcess({.pid = 10}), 3, kernel.addSocket({.localPort = 80}));
+    std::stop_source stop;
+    int last = 0;
+    kernel.always([&](int epoch) {
+      last = epoch;
+      if (epoch >= pass) stop.request_stop();
+    });
+    const auto result = walk(kernel.kernel(), {}, stop.get_token());
+    REQUIRE(!result);
+    CHECK(result.error().code == "ABORTED");
+    // The list of tasks and what it leads to are read in one go.
+    CHECK(last == std::max<int>(pass, kDescriptors));
+  }
+}
+
 TEST_CASE("live walk: a process that ends takes its sockets along, also when they go on with another") {
   RunningKernel kernel;
   const auto old = kernel.addProcess({.pid = 10, .uid = 1000});
