@@ -108,8 +108,12 @@ FileDescriptor HostProcess::openMapped(const ProcessMapping& mapping) const {
                 static_cast<unsigned long long>(mapping.start), static_cast<unsigned long long>(mapping.end));
   FileDescriptor file(openat(directory_.get(), name.data(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file) return file;
-  DIR* const descriptors = fdopendir(openat(directory_.get(), "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptors == nullptr) return file;
+  const int folder = openat(directory_.get(), "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* const descriptors = fdopendir(folder);
+  if (descriptors == nullptr) {
+    if (folder >= 0) ::close(folder);
+    return file;
+  }
   while (const dirent* entry = readdir(descriptors)) {
     struct stat status = {};
     if (entry->d_name[0] == '.' || fstatat(dirfd(descriptors), entry->d_name, &status, 0) != 0) continue;

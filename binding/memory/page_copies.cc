@@ -21,7 +21,7 @@ constexpr size_t kMaxExpected = kMaxKept / kPageSize;
 }  // namespace
 
 CopyBuffer::CopyBuffer(uint64_t pages)
-    : loaded((pages + 63) / 64), viewed(loaded.size()), touched(loaded.size()) {
+    : loaded((pages + 63) / 64), viewed(loaded.size()), missing(loaded.size()), touched(loaded.size()) {
   void* const address = mmap(nullptr, pages * kPageSize, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) return;
@@ -79,7 +79,9 @@ PageCopies::~PageCopies() {
   if (buffer_->bytes.empty()) return;
   if (pass_ != kNoPass) source_.expect(pass_, std::move(viewedPages_));
   if (unit_ == kPageSize) {
-    for (const uint64_t page : loadedPages_) buffer_->loaded[page / 64] = buffer_->viewed[page / 64] = 0;
+    for (const uint64_t page : loadedPages_) {
+      buffer_->loaded[page / 64] = buffer_->viewed[page / 64] = buffer_->missing[page / 64] = 0;
+    }
   } else {
     std::fill(buffer_->loaded.begin(), buffer_->loaded.end(), 0);
   }
@@ -173,7 +175,7 @@ void PageCopies::load(std::span<const Part> parts) const {
   uint64_t last = ~uint64_t{0};
   for (const Part& part : order) {
     const uint64_t first = part.piece->firstPage + part.offset / kPageSize;
-    if (first == last || isLoaded(first)) continue;
+    if (first == last || isLoaded(first) || isMissing(first)) continue;
     last = first;
     if (bytes_ + part.size > kMaxBytes) {
       exhausted_ = true;
@@ -221,7 +223,10 @@ void PageCopies::copy(std::vector<Part>& parts) const {
     copied &= ~(kPageSize - 1);
     std::memset(copyOf(*part.piece, part.offset + copied), 0, kPageSize);
     const uint64_t page = part.piece->firstPage + (part.offset + copied) / kPageSize;
-    if (unit_ == kPageSize) buffer_->loaded[page / 64] &= ~(uint64_t{1} << (page % 64));
+    if (unit_ == kPageSize) {
+      buffer_->loaded[page / 64] &= ~(uint64_t{1} << (page % 64));
+      buffer_->missing[page / 64] |= uint64_t{1} << (page % 64);
+    }
     part.offset += copied + kPageSize;
     part.size -= copied + kPageSize;
     if (part.size == 0) ++first;

@@ -16,9 +16,9 @@ struct CopyBuffer {
   CopyBuffer& operator=(const CopyBuffer&) = delete;
   ~CopyBuffer();
 
-  std::span<std::byte> bytes;            // empty if there was no address space
-  std::vector<uint64_t> loaded, viewed;  // a bit for each page, of one epoch
-  std::vector<uint64_t> touched;         // of all since it was last emptied: what takes memory
+  std::span<std::byte> bytes;                     // empty if there was no address space
+  std::vector<uint64_t> loaded, viewed, missing;  // a bit for each page, of one epoch
+  std::vector<uint64_t> touched;                  // of all since it was last emptied: what takes memory
   uint64_t touchedPages = 0;
 
   void empty();
@@ -53,6 +53,8 @@ class PageCopies final : public PhysicalMemory {
   };
 
   bool isLoaded(uint64_t page) const { return buffer_->loaded[page / 64] >> (page % 64) & 1; }
+  /// Of a walk: it could not be copied, and is not there for the rest of the epoch.
+  bool isMissing(uint64_t page) const { return buffer_->missing[page / 64] >> (page % 64) & 1; }
   void setLoaded(uint64_t firstPage, uint64_t count) const;
   std::byte* copyOf(const Piece& piece, uint64_t offset) const;
   Part unitAt(const Piece& piece, uint64_t offset) const;

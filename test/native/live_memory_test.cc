@@ -286,6 +286,20 @@ TEST_CASE("live memory: a page that goes away in the process costs itself") {
   CHECK(numberAt(*scan, 600) == 600);
 }
 
+TEST_CASE("live memory: a page that cannot be copied is counted once, however often it is asked for") {
+  constexpr int kTimes = 200'000;  // as pages, more than an epoch may hold
+  const Memory memory(false);
+  Other other(memory.bytes, [](std::byte* bytes) { munmap(bytes + 3 * kPageSize, kPageSize); });
+  const auto live = openLive(other.pid(), memory);
+  REQUIRE(live);
+  const auto epoch = (*live)->epoch(kNoPass);
+  CHECK(numberAt(*epoch, 1) == 1);
+  other.change();
+  for (int i = 0; i < kTimes; ++i) REQUIRE(epoch->view(kStart + 3 * kPageSize).empty());
+  CHECK(numberAt(*epoch, 600) == 600);
+  CHECK(epoch->intact());
+}
+
 TEST_CASE("live memory: a scan's pages are contiguous over 2 MiB and let go of when they are released") {
   const Memory memory(false);
   Other other(memory.bytes);
