@@ -60,15 +60,18 @@ Jobs::Queue::iterator Jobs::nextRunnable() {
 }
 
 void Jobs::queue(const std::shared_ptr<Job>& job) {
+  bool refused = false;
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(job);
     if (idle_ < queue_.size() && nextRunnable() != queue_.end() && threads_.size() < kMaxThreads) {
       try {
         threads_.emplace_back([this] { work(); });
+        ++idle_;
       } catch (const std::system_error& error) {
         // The threads that there are take the job in their turn.
         if (threads_.empty()) {
+          refused = true;
           queue_.pop_back();
           job->failure = Error{"OUT_OF_MEMORY", "No thread could be started: " + error.code().message() + ".",
                                "Give the process more memory, or raise its limit of threads (ulimit -u)."};
@@ -77,18 +80,18 @@ void Jobs::queue(const std::shared_ptr<Job>& job) {
     }
   }
   queued_.notify_one();
-  if (job->failure) settle(job->deferred.Env(), job->id);
+  // Not asked of the job, which runs by now if it was not refused.
+  if (refused) settle(job->deferred.Env(), job->id);
 }
 
 void Jobs::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
     auto next = queue_.end();
-    ++idle_;
     queued_.wait(lock, [&] { return closing_ || (next = nextRunnable()) != queue_.end(); });
     --idle_;
     if (closing_) return;
-    const std::shared_ptr<Job> job = std::move(*next);
+    std::shared_ptr<Job> job = std::move(*next);
     queue_.erase(next);
     if (job->guest != nullptr) ++running_[job->guest];
     lock.unlock();
@@ -97,11 +100,17 @@ void Jobs::work() {
     } catch (const std::exception&) {
       job->failure = outOfMemory();  // nothing else throws in the core
     }
-    // Its failure means that the environment is going away: nobody waits for the result any more.
-    wake_.NonBlockingCall([this, id = job->id](Napi::Env env, Napi::Function) { settle(env, id); });
+    const uint64_t id = job->id;
+    const void* const guest = job->guest;
+    // `pending_` has it, too: what it holds is let go of on the environment's thread, and not under the
+    // mutex.
+    job.reset();
     lock.lock();
-    // This thread, which is free now, takes what waited for it.
-    if (job->guest != nullptr && --running_[job->guest] == 0) running_.erase(job->guest);
+    // This thread, which is free now, takes what waited for it, or what is asked for on the news.
+    ++idle_;
+    if (guest != nullptr && --running_[guest] == 0) running_.erase(guest);
+    // Its failure means that the environment is going away: nobody waits for the result any more.
+    wake_.NonBlockingCall([this, id](Napi::Env env, Napi::Function) { settle(env, id); });
   }
 }
 

@@ -81,7 +81,7 @@ class Jobs {
   std::condition_variable queued_;
   Queue queue_;
   std::unordered_map<const void*, size_t> running_;  // jobs of each guest
-  size_t idle_ = 0;
+  size_t idle_ = 0;                                  // threads that wait, or are about to
   bool closing_ = false;
   std::vector<std::thread> threads_;
 };
