@@ -112,7 +112,8 @@ function argumentsFor(recipe: Recipe, options: LiveOptions, boot: LiveBoot, dire
   ];
 }
 
-class KernelPanic extends Error {}
+/** Bad luck: another boot may do. */
+class BootFailed extends Error {}
 
 /** Rejects when QEMU ends, when the guest complains on its console, or when it is late. Never resolves. */
 function failures(qemu: ChildProcess, console: string, stop: AbortSignal): Promise<never>[] {
@@ -127,8 +128,9 @@ function failures(qemu: ChildProcess, console: string, stop: AbortSignal): Promi
     rejected((reject) => {
       const timer = setInterval(async () => {
         const text = existsSync(console) ? await readFile(console, "latin1") : "";
-        if (/fixture:/.test(text)) reject(new Error(`The guest's console:\n${text.slice(-2000)}`));
-        if (/Kernel panic/.test(text)) reject(new KernelPanic(`The guest's console:\n${text.slice(-4000)}`));
+        const complaint = `The guest's console:\n${text.slice(-4000)}`;
+        if (/Kernel panic|Address already in use/.test(text)) reject(new BootFailed(complaint));
+        if (/fixture:/.test(text)) reject(new Error(complaint));
       }, 500);
       stop.addEventListener("abort", () => clearInterval(timer), { once: true });
     }),
@@ -137,14 +139,15 @@ function failures(qemu: ChildProcess, console: string, stop: AbortSignal): Promi
 
 /**
  * Boots the recipe's kernel and workload and keeps them running. QEMU's TCG at times fetches an instruction that the kernel
- * patches on another CPU, and 7.2 dies of the int3 that stands there meanwhile: it gets another try.
+ * patches on another CPU, and 7.2 dies of the int3 that stands there meanwhile: it gets another try. So does a guest in which the kernel
+ * gave a client a port that the workload was about to bind.
  */
 export async function startLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {
   for (let tries = 1; ; tries++) {
     try {
       return await bootLive(recipe, options);
     } catch (error) {
-      if (!(error instanceof KernelPanic) || tries === 3) throw error;
+      if (!(error instanceof BootFailed) || tries === 3) throw error;
     }
   }
 }
