@@ -96,7 +96,7 @@ export class XFilterError extends Error {
 }
 
 /** Code of the `TypeError` or `RangeError` that a bad argument is answered with. */
-export type ArgumentErrorCode = "ERR_INVALID_TARGET" | "ERR_INVALID_OPTION";
+export type ArgumentErrorCode = "ERR_INVALID_TARGET" | "ERR_INVALID_OPTION" | "ERR_INVALID_RULE";
 
 /** @internal A `TypeError` (a value of the wrong kind) with a code. */
 export function argumentTypeError(code: ArgumentErrorCode, message: string): TypeError & { code: ArgumentErrorCode } {

@@ -29,6 +29,39 @@ export function formatNetwork({ family, bytes, length }: Network): string {
   return length === bytes.length * 8 ? address : `${address}/${length}`;
 }
 
+/** @internal Whether all addresses of the second are the first's. */
+export function contains(outer: Network, inner: Network): boolean {
+  if (outer.family !== inner.family || outer.length > inner.length) return false;
+  const whole = outer.length >> 3;
+  for (let i = 0; i < whole; i++) if (outer.bytes[i] !== inner.bytes[i]) return false;
+  const mask = 0xff00 >> (outer.length & 7);
+  return whole === outer.bytes.length || ((outer.bytes[whole]! ^ inner.bytes[whole]!) & mask & 0xff) === 0;
+}
+
+/** @internal Whether some address is of both. */
+export function overlap(a: Network, b: Network): boolean {
+  return contains(a, b) || contains(b, a);
+}
+
+/** @internal Whether it is one address. */
+export function isAddress({ bytes, length }: Network): boolean {
+  return length === bytes.length * 8;
+}
+
+/** @internal What makes a text one that no rule may name, as a clause; undefined: it is an address or a network. */
+export function networkProblem(text: string): string | undefined {
+  const network = parseNetwork(text);
+  if (network === undefined) return `is no address or network such as "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32"`;
+  const { family, bytes, length } = network;
+  if (family === 6 && contains(MAPPED, network)) {
+    const plain = formatNetwork({ family: 4, bytes: bytes.slice(12), length: length - 96 });
+    return `is an IPv4 address in IPv6's form: write "${plain}"`;
+  }
+  const address = parseNetwork(text.replace(/\/.*/, ""))!;
+  if (address.bytes.every((byte, i) => byte === bytes[i])) return undefined;
+  return `has bits set behind its prefix: write "${formatNetwork(network)}"`;
+}
+
 function parseIPv4(text: string): Uint8Array | undefined {
   const parts = text.split(".");
   // Not "010", which C's inet_aton takes for 8.
@@ -64,3 +97,5 @@ function groups(text: string, atEnd: boolean): number[] | undefined {
   }
   return bytes;
 }
+
+const MAPPED = parseNetwork("::ffff:0:0/96")!;

@@ -2,7 +2,6 @@ import { formatNetwork, parseNetwork } from "./network.ts";
 import type { FlowPattern } from "./pattern.ts";
 
 /**
- * @internal
  * A pattern as text, the same for the same pattern however it is written: "out tcp4 192.0.2.7:40000 198.51.100.0/24:22-25
  * drop", "in udp6 [2001:db8::1]:53 *:* reject". The guest's end comes first. It says all of the pattern, so that what is
  * found in a firewall has the key of what was put there.

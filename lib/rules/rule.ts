@@ -57,7 +57,7 @@ export interface Rule {
   readonly remoteAddress?: string | readonly string[];
   /** `out` leaves the guest, `in` enters it; both when it is not named. */
   readonly direction?: Direction;
-  /** State of the socket when it is seen first. */
+  /** State of the socket. What matched once stays matched, whatever its state becomes. */
   readonly state?: SocketState | readonly SocketState[];
 
   /** How long the rule is in force, in milliseconds from when it was set. */
