@@ -10,6 +10,9 @@ const packages: Record<string, string> = {
   fallocate: "util-linux",
   setpriv: "util-linux",
   "qemu-system-x86_64": "qemu-system-x86",
+  ip: "iproute2",
+  nft: "nftables",
+  nsenter: "util-linux",
   makedumpfile: "makedumpfile",
 };
 

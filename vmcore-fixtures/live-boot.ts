@@ -19,7 +19,23 @@ const programs = {
   agent: ["live/agent.c", "live/load.c", "guest.c", "network.c", "sockets.c"],
   churn: ["live/churn.c", "live/user.c", "live/long_lived.c", "guest.c", "sockets.c"],
 };
+const labPrograms = {
+  lab: [
+    "live/lab.c",
+    "live/lab_talk.c",
+    "live/lab_serve.c",
+    "live/lab_container.c",
+    "guest.c",
+    "network.c",
+    "sockets.c",
+  ],
+  workload: ["live/lab_quiet.c", "guest.c"],
+};
 const devices = ["virtio_blk", "virtio_net", "virtio_balloon"];
+const labModules = ["veth", "ip_tables", "iptable_nat", "xt_MASQUERADE"];
+
+/** What runs in a live guest from its start: the workload of the recipe's images, or the lab's, which takes up no poses. */
+export type LiveWorkload = "poses" | "lab";
 
 function key(recipe: Recipe): string {
   const own = readdirSync(liveSources).sort();
@@ -31,16 +47,15 @@ function key(recipe: Recipe): string {
  * The programs of a frozen guest, with the agent in the recorder's place: init starts that when the workload stands still. The recorder
  * is the agent's to start then.
  */
-async function liveFiles(compiled: string): Promise<InitramfsFile[]> {
+async function liveFiles(compiled: string, workload: LiveWorkload): Promise<InitramfsFile[]> {
   const file = async (path: string, name: string) => ({
     path,
     content: await readFile(join(compiled, name)),
     mode: 0o755,
   });
-  for (const [name, sources] of Object.entries(programs)) {
-    const paths = sources.map((source) => join(guestSources, source));
-    await run("gcc", ["-static", "-O1", "-s", "-Wall", "-Wextra", "-Werror", "-o", join(compiled, name), ...paths]);
-  }
+  const isLab = workload === "lab";
+  for (const [name, sources] of Object.entries(isLab ? { ...programs, ...labPrograms } : programs))
+    await compileForGuest(sources, join(compiled, name));
   return Promise.all([
     file("init", "init"),
     file("workload", "workload"),
@@ -48,21 +63,33 @@ async function liveFiles(compiled: string): Promise<InitramfsFile[]> {
     file("record", "agent"),
     file("live/record", "record"),
     file("live/churn", "churn"),
+    ...(isLab ? [file("live/lab", "lab")] : []),
   ]);
+}
+
+async function compileForGuest(sources: readonly string[], output: string): Promise<void> {
+  const paths = sources.map((source) => join(guestSources, source));
+  await run("gcc", ["-static", "-O1", "-s", "-Wall", "-Wextra", "-Werror", "-o", output, ...paths]);
+}
+
+/** The lab's program, which runs outside of the guest as well. */
+export async function compileLab(output: string): Promise<void> {
+  await compileForGuest(labPrograms.lab, output);
 }
 
 /**
  * The kernel and the initramfs for a recipe's live guest, built unless they are in the cache, of whichever kernel version.
  * The directory gets its name only when both are in it.
  */
-export async function liveBoot(recipe: Recipe): Promise<LiveBoot> {
+export async function liveBoot(recipe: Recipe, workload: LiveWorkload): Promise<LiveBoot> {
   const root = cacheDirectory();
-  const directory = join(root, `live-${recipe.name}-${key(recipe)}`);
+  const name = workload === "lab" ? `${recipe.name}-lab` : recipe.name;
+  const directory = join(root, `live-${name}-${key(recipe)}`);
   const boot = { kernel: join(directory, "kernel"), initramfs: join(directory, "initramfs") };
   if (existsSync(directory)) return boot;
   const suite = new DebianSuite(recipe.suite, join(root, ".apt", recipe.suite));
   await suite.update();
-  const work = join(root, `.building-live-${recipe.name}-${process.pid}`);
+  const work = join(root, `.building-live-${name}-${process.pid}`);
   const path = (name: string) => join(work, name);
   await rm(work, { recursive: true, force: true });
   await mkdir(path("boot"), { recursive: true });
@@ -70,12 +97,12 @@ export async function liveBoot(recipe: Recipe): Promise<LiveBoot> {
     for (const part of await suite.kernelPackages(recipe.kernelPackage)) await suite.unpack(part, path("kernel"));
     for (const name of programPackagesOf(recipe)) await suite.unpack(await suite.package(name), path("programs"));
     const tree = await KernelTree.open(path("kernel"));
-    const modules = await tree.modules([...modulesOf(recipe), ...devices]);
+    const modules = await tree.modules([...modulesOf(recipe), ...devices, ...(workload === "lab" ? labModules : [])]);
     const foreign = programPackagesOf(recipe).length > 0 ? await foreignPrograms(path("programs")) : [];
     await packGuest(modules, recipe.workload, foreign, path("guest"));
     const files = [
       ...foreign,
-      ...(await liveFiles(path("guest"))),
+      ...(await liveFiles(path("guest"), workload)),
       ...modules.map(({ name, content }) => ({ path: `modules/${name}.ko`, content, mode: 0o644 })),
       {
         path: "modules/list",

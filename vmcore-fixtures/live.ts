@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { missingProgram } from "./command.ts";
 import { LiveAgent } from "./live-agent.ts";
-import { type LiveBoot, liveBoot } from "./live-boot.ts";
+import { type LiveBoot, type LiveWorkload, liveBoot } from "./live-boot.ts";
 import { QmpConnection } from "./qmp.ts";
 import type { Recipe } from "./recipes.ts";
 import type { Truth } from "./truth.ts";
@@ -17,8 +17,10 @@ export interface LiveOptions {
   ram: "shared-file" | "memfd" | "hugetlb" | "nodes" | "private";
   /** A virtio disk of 64 MiB. */
   disk?: boolean;
-  /** A virtio network device, with an echo server behind it. */
-  nic?: boolean;
+  /** A virtio network device, with an echo server behind it; or on a tap device that is there, with no address yet. */
+  nic?: boolean | { readonly tap: string; readonly mac: string };
+  /** What runs in it from the start: the recipe's poses, unless it is "lab". */
+  workload?: LiveWorkload;
   /** More words for the kernel's command line. */
   commandLine?: string;
   /** More arguments for QEMU. */
@@ -85,6 +87,19 @@ function memoryArguments(ram: LiveOptions["ram"], { machine, memory }: Recipe, d
   return ["-M", machine, ...node("memory0"), ...node("memory1")];
 }
 
+function nicArguments(nic: LiveOptions["nic"], echoPort: number): string[] {
+  if (!nic) return ["-nic", "none"];
+  if (nic === true)
+    return [
+      ...["-netdev", `user,id=nic,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:${echoPort}-10.0.3.15:7`],
+      ...["-device", "virtio-net-pci,netdev=nic,romfile="],
+    ];
+  return [
+    ...["-netdev", `tap,id=nic,ifname=${nic.tap},script=no,downscript=no`],
+    ...["-device", `virtio-net-pci,netdev=nic,mac=${nic.mac},romfile=`],
+  ];
+}
+
 function argumentsFor(recipe: Recipe, options: LiveOptions, boot: LiveBoot, directory: string, echoPort: number) {
   const path = (name: string) => join(directory, name);
   const commandLine = `console=ttyS0 panic=-1 ${recipe.commandLine} ${options.commandLine ?? ""}`.trim();
@@ -102,12 +117,7 @@ function argumentsFor(recipe: Recipe, options: LiveOptions, boot: LiveBoot, dire
     ...(options.disk
       ? ["-blockdev", `driver=file,node-name=disk,filename=${path("disk")}`, "-device", "virtio-blk-pci,drive=disk"]
       : []),
-    ...(options.nic
-      ? [
-          ...["-netdev", `user,id=nic,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:${echoPort}-10.0.3.15:7`],
-          ...["-device", "virtio-net-pci,netdev=nic,romfile="],
-        ]
-      : ["-nic", "none"]),
+    ...nicArguments(options.nic, echoPort),
     ...(options.qemu ?? []),
   ];
 }
@@ -154,14 +164,14 @@ export async function startLive(recipe: Recipe, options: LiveOptions): Promise<L
 
 async function bootLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {
   options.signal.throwIfAborted();
-  const boot = await liveBoot(recipe);
+  const boot = await liveBoot(recipe, options.workload ?? "poses");
   const directory = await mkdtemp(join(tmpdir(), "xfilter-live-"));
   const path = (name: string) => join(directory, name);
   if (options.disk) {
     writeFileSync(path("disk"), "");
     truncateSync(path("disk"), 64 << 20);
   }
-  const echoPort = options.nic ? await freePort() : 0;
+  const echoPort = options.nic === true ? await freePort() : 0;
   const servers = ["truth", "agent", "monitor"].map((name) => ({ name, server: createServer() }));
   const connections = servers.map(({ name, server }) => firstConnection(server, path(name)));
   // The guest ends with the thread that started it, however that ends.
@@ -196,7 +206,7 @@ async function bootLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest
       pid: qemu.pid!,
       qemu,
       memory: options.ram === "shared-file" ? path("memory.raw") : null,
-      echo: options.nic ? { host: "127.0.0.1", port: echoPort } : null,
+      echo: options.nic === true ? { host: "127.0.0.1", port: echoPort } : null,
       monitor,
       command: (text) => live(agent.command(text)),
       truth: () => live(agent.truth()),

@@ -9,6 +9,7 @@
  *   write start   a process that writes to the disk as fast as it can
  *   write stop
  *   loop MS       iterations of a loop in that time of the guest's clock
+ *   lab WORDS     lab.c, with these arguments; answers with what that says on descriptor 3
  */
 #define _GNU_SOURCE
 #include "live.h"
@@ -48,13 +49,13 @@ static void end(pid_t *pid, int with) {
 static char *spoken;
 static size_t spoken_length;
 
-static pid_t spoken_by(const char *path, const char *name) {
+static pid_t spoken_by(const char *path, char *const *arguments) {
   int pipes[2];
   must(pipe2(pipes, O_CLOEXEC), "pipe");
   pid_t pid = must(fork(), "fork");
   if (pid == 0) {
     must(dup2(pipes[1], 3), "dup2");
-    execl(path, name, NULL);
+    execv(path, arguments);
     fail(path);
   }
   close(pipes[1]);
@@ -87,7 +88,7 @@ static void on_churn(const char *what) {
   if (strcmp(what, "start") != 0) return refuse("churn start|stop");
   if (churn) return refuse("the churn runs");
   end(&recorder, SIGKILL);
-  churn = spoken_by("/live/churn", "churn");
+  churn = spoken_by("/live/churn", (char *[]){"churn", NULL});
   answer(spoken, spoken_length);
 }
 
@@ -110,10 +111,28 @@ static void on_loop(const char *milliseconds) {
   answer(text, snprintf(text, sizeof text, "%lu", loop_for(atol(milliseconds))));
 }
 
+/* Whoever it was that ended since, of those that the lab started: a pid is free when its process was waited for. */
+static void reap(void) {
+  pid_t pid;
+  while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+    for (pid_t **ours = (pid_t *[]){&recorder, &churn, &writer, NULL}; *ours; ours++)
+      if (**ours == pid) **ours = 0;
+}
+
+static void on_lab(const char *words) {
+  char text[1024], *rest = text, *arguments[64] = {"lab"};
+  int count = 1;
+  snprintf(text, sizeof text, "%s", words);
+  while (count < 63 && (arguments[count] = strsep(&rest, " "))) count++;
+  reap();
+  spoken_by("/live/lab", arguments);
+  answer(spoken, spoken_length);
+}
+
 static const struct {
   const char *name;
   void (*run)(const char *argument);
-} commands[] = {{"truth", on_truth}, {"churn", on_churn}, {"write", on_write}, {"loop", on_loop}};
+} commands[] = {{"truth", on_truth}, {"churn", on_churn}, {"write", on_write}, {"loop", on_loop}, {"lab", on_lab}};
 
 static void obey(char *line) {
   line[strcspn(line, "\n")] = 0;
@@ -132,8 +151,9 @@ static void network(void) {
 }
 
 int main(void) {
-  char line[256];
+  char line[1024];
   must(prctl(PR_SET_NAME, "agent"), "PR_SET_NAME");
+  must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER"); /* init reaps nobody */
   network();
   int fd = must(open(PORT, O_RDWR | O_CLOEXEC), PORT);
   FILE *commands_in = fdopen(fd, "re");
