@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include "live.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -39,9 +40,10 @@ static void answer(const char *bytes, size_t length) {
 }
 
 static void end(pid_t *pid, int with) {
-  if (*pid == 0) return;
-  kill(*pid, with);
-  must(waitpid(*pid, NULL, 0), "waitpid");
+  pid_t ended = *pid;
+  if (ended == 0) return;
+  kill(ended, with);
+  if (waitpid(ended, NULL, 0) == -1 && errno != ECHILD) fail("waitpid"); /* ECHILD: reap was first */
   *pid = 0;
 }
 
@@ -111,12 +113,15 @@ static void on_loop(const char *milliseconds) {
   answer(text, snprintf(text, sizeof text, "%lu", loop_for(atol(milliseconds))));
 }
 
-/* Whoever it was that ended since, of those that the lab started: a pid is free when its process was waited for. */
-static void reap(void) {
+/* Whoever it was that ended: the lab takes pids again, and a pid is free only when its process was waited for. */
+static void reap(int signal_number) {
+  int error = errno;
   pid_t pid;
+  (void)signal_number;
   while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
     for (pid_t **ours = (pid_t *[]){&recorder, &churn, &writer, NULL}; *ours; ours++)
       if (**ours == pid) **ours = 0;
+  errno = error;
 }
 
 static void on_lab(const char *words) {
@@ -124,7 +129,7 @@ static void on_lab(const char *words) {
   int count = 1;
   snprintf(text, sizeof text, "%s", words);
   while (count < 63 && (arguments[count] = strsep(&rest, " "))) count++;
-  reap();
+  must(sigaction(SIGCHLD, &(struct sigaction){.sa_handler = reap, .sa_flags = SA_RESTART}, NULL), "sigaction");
   spoken_by("/live/lab", arguments);
   answer(spoken, spoken_length);
 }

@@ -7,7 +7,7 @@
  *   open=tcp4:80,…      flows of which it opens one every `renew` ms, and closes it when it has sent RECORDS
  *   every=              ms between two records of a flow
  *   patience=           ms after which an opened flow that is not done has failed; a held one never does
- *   pid=                the process id that it takes, which has to be free
+ *   pid=                the process id that it takes, for which it waits
  *   talker=             a number that no other talker of the lab has: its flows' numbers come from it
  *   quiet=1             wants nothing back: only so does what an ended process had queued arrive, which an answer would reset
  *   lineage=1           a parent and a grandparent of the same user stay behind, without a socket
@@ -251,7 +251,9 @@ static void take_place(void) {
   pid_t wanted = number(given, "pid", 0);
   if (wanted) {
     struct clone_args arguments = {.exit_signal = SIGCHLD, .set_tid = (uint64_t)&wanted, .set_tid_size = 1};
-    if (must(syscall(SYS_clone3, &arguments, sizeof arguments), "the process id") != 0) _exit(0);
+    long pid;
+    while ((pid = syscall(SYS_clone3, &arguments, sizeof arguments)) == -1 && errno == EEXIST) usleep(1000);
+    if (must(pid, "the process id") != 0) _exit(0);
   }
   become_user(given);
   if (number(given, "lineage", 0)) {
