@@ -7,6 +7,7 @@
 
 export type * from "./pattern.ts";
 export { patternKey } from "./pattern-key.ts";
+export { createPlan, emptyPlanState, type PlanInput, type PlanState, parsePlanState, widenedPlan } from "./plan.ts";
 export type * from "./rule.ts";
 export { parseRule, parseRules } from "./schema.ts";
 export { formatRule } from "./text.ts";

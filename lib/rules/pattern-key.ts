@@ -7,8 +7,12 @@ import type { FlowPattern } from "./pattern.ts";
  * found in a firewall has the key of what was put there.
  */
 export function patternKey(pattern: FlowPattern): string {
-  const { direction, family, protocol, local, remote, action } = pattern;
-  return `${direction} ${protocol}${family} ${end(local.address, local.port)} ${end(remote.address, ports(remote.ports))} ${action}`;
+  return `${flowKey(pattern)} ${pattern.action}`;
+}
+
+/** @internal The same without the action: what a plan holds once. */
+export function flowKey({ direction, family, protocol, local, remote }: Omit<FlowPattern, "action">): string {
+  return `${direction} ${protocol}${family} ${end(local.address, local.port)} ${end(remote.address, ports(remote.ports))}`;
 }
 
 /** The one port, or the first and the last; null for all of them. */

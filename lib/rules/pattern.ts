@@ -69,9 +69,18 @@ export interface Unenforceable {
  * | `no-flow` | a socket that sends past every flow (`snapshot.otherSockets`) |
  * | `shared-port` | others use the same local address and port, and their packets cannot be told from its own |
  * | `never-block` | the operator named its other end as never to be blocked |
+ * | `local-network` | the rule names a network of the guest's own addresses, the socket is bound to none, and they are not known |
  * | `limit` | more patterns than `maxFlows` |
  */
-export type UnenforceableReason = "loopback" | "nat" | "raw" | "no-flow" | "shared-port" | "never-block" | "limit";
+export type UnenforceableReason =
+  | "loopback"
+  | "nat"
+  | "raw"
+  | "no-flow"
+  | "shared-port"
+  | "never-block"
+  | "local-network"
+  | "limit";
 
 /**
  * What a firewall should hold for one guest, in order: of the patterns that match a packet, the first decides; where none

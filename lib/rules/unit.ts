@@ -1,0 +1,57 @@
+import type { Claim, Verdict } from "./claim.ts";
+import type { FlowPattern, PatternReason, PlannedPattern } from "./pattern.ts";
+import { flowKey, patternKey } from "./pattern-key.ts";
+
+/** @internal Patterns that are put in force together, or not at all: an exception never without what it excepts from, nor the other way round. */
+export class Unit {
+  readonly key: string;
+  /** Patterns of each rank in their order: those that name a flow, those that name a local address, those that name a port. */
+  readonly ranks: [PlannedPattern[], PlannedPattern[], PlannedPattern[]] = [[], [], []];
+  readonly #inForce = new Map<Claim, Set<Verdict>>();
+  readonly #flows = new Set<string>();
+
+  constructor(key: string) {
+    this.key = key;
+  }
+
+  get size(): number {
+    return this.#flows.size;
+  }
+  /** Index of the first rule that asks for it. */
+  get rule(): number {
+    return Math.min(...Array.from(this.claims(), ([, { rule }]) => rule.index));
+  }
+  get known(): boolean {
+    return [...this.#inForce.keys()].some(({ known }) => known);
+  }
+
+  /** Who asked for it. */
+  *claims(): Generator<[Claim, Verdict]> {
+    for (const [claim, verdicts] of this.#inForce) for (const verdict of verdicts) yield [claim, verdict];
+  }
+
+  /** A pattern that a rule asks for. */
+  add(rank: 0 | 1 | 2, flow: Omit<FlowPattern, "action">, claim: Claim, verdict: Verdict): void {
+    const { rule, owner, sticks } = verdict;
+    const reason = sticks ? "sticks" : "matched";
+    this.#push(rank, { ...flow, action: rule.action }, { rule: rule.index, owner, sock: claim.flow.sock, reason });
+    if (rule.action === "accept") return;
+    const verdicts = this.#inForce.get(claim);
+    if (verdicts) verdicts.add(verdict);
+    else this.#inForce.set(claim, new Set([verdict]));
+  }
+
+  /** What keeps a flow out of a pattern behind it. */
+  except(rank: 0 | 1 | 2, flow: Omit<FlowPattern, "action">, sock: bigint): void {
+    const why = { rule: null, owner: null, sock, reason: "exception" as PatternReason };
+    this.#push(rank, { ...flow, action: "accept" }, why);
+  }
+
+  #push(rank: 0 | 1 | 2, pattern: FlowPattern, why: Pick<PlannedPattern, "rule" | "owner" | "sock" | "reason">): void {
+    // A second pattern for the same packets never comes to decide, and no firewall's set holds it.
+    const flow = flowKey(pattern);
+    if (this.#flows.has(flow)) return;
+    this.#flows.add(flow);
+    this.ranks[rank].push({ ...pattern, key: patternKey(pattern), ...why });
+  }
+}
