@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { introspect } from "../../lib/index.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
 import { alice, type Lab, type LabGuest, mallory, startLab, type Talker, usual } from "../../vmcore-fixtures/lab.ts";
 import { type Held, losses } from "../../vmcore-fixtures/lab-report.ts";
@@ -101,6 +102,24 @@ describe("two guests with the same addresses", () => {
 });
 
 describe("what a guest's users can be made to do", () => {
+  it("is seen from outside, with whose it is", async () => {
+    const talker = await lab.a.talk({ uid: mallory, hold: usual.hold, comm: "mallory-ssh" });
+    const guest = await introspect({ qemu: { qmp: lab.a.live.qmp } });
+    try {
+      const { sockets } = await guest.snapshot();
+      for (const flow of talker.started.held) {
+        const found = [...sockets].find(
+          ({ local, protocol }) => local.port === flow.localPort && protocol === flow.protocol,
+        )!;
+        expect(found).toMatchObject({ family: flow.family, remote: { port: 22 }, uid: mallory });
+        expect(found.owners).toMatchObject([{ pid: talker.started.pids[2], uid: mallory, comm: "mallory-ssh" }]);
+      }
+    } finally {
+      await guest.close();
+    }
+    expect(await stopped(lab.a, talker)).toEqual([]);
+  });
+
   it("takes a process id and a local port that were another's", async () => {
     const first = await lab.a.talk({ uid: mallory, hold: ["udp4:22:40000"] });
     const pid = first.started.pids[2];
