@@ -29,6 +29,12 @@ const CODES = [
   "REGISTERS_NOT_FOUND",
   "ATTACH_BUDGET",
   "WALK_BUDGET",
+  "BACKEND_NOT_FOUND",
+  "BACKEND_PERMISSION",
+  "BACKEND_UNSUPPORTED",
+  "BACKEND_FAILED",
+  "INTERFACE_NOT_FOUND",
+  "INTERFACE_CHANGED",
   "OUT_OF_MEMORY",
   "ABORTED",
   "CLOSED",
@@ -71,9 +77,15 @@ const CODES = [
  * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
  * | `ATTACH_BUDGET` | the kernel was not found within `attachBudgetMs` |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
+ * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`) is not installed |
+ * | `BACKEND_PERMISSION` | this process may not change the firewall |
+ * | `BACKEND_UNSUPPORTED` | the kernel or the firewall's program lacks what the backend, or a rule, needs |
+ * | `BACKEND_FAILED` | the firewall refused a change, or did not answer |
+ * | `INTERFACE_NOT_FOUND` | there is no such device on this host |
+ * | `INTERFACE_CHANGED` | the guest's device is gone, or another one has its name |
  * | `OUT_OF_MEMORY` | the memory or the threads that this process may have did not suffice |
  * | `ABORTED` | native work was cancelled (an abort by a signal rejects with `signal.reason` instead) |
- * | `CLOSED` | the guest was closed |
+ * | `CLOSED` | the guest was closed, or the backend is not open |
  * | `ADDON_NOT_LOADED` | the native part could not be found or loaded on this machine |
  * | `INTERNAL` | a fault of xfilter-core itself: please report it |
  */

@@ -26,6 +26,8 @@ function end(address: string | null, port: number | string | null): string {
 }
 
 function canonical(address: string): string {
+  // Quick where it matters: an IPv4 address has one spelling.
+  if (!/[:/]/.test(address)) return address;
   const network = parseNetwork(address);
   if (network === undefined) return address;
   if (network.length === 0) return "*";

@@ -1,0 +1,22 @@
+export type {
+  FlowPattern,
+  PatternReason,
+  Plan,
+  PlannedPattern,
+  Unenforceable,
+  UnenforceableReason,
+} from "../rules/pattern.ts";
+export type { Direction, RuleAction, RuleProtocol } from "../rules/rule.ts";
+export type {
+  BackendCapabilities,
+  GuestInterface,
+  GuestScope,
+  Installed,
+  InstalledPattern,
+  OpenOptions,
+  Reconciled,
+  RuleBackend,
+} from "./backend.ts";
+export { type DryRunOptions, dryRun } from "./dry-run.ts";
+export { nftables } from "./nftables/backend.ts";
+export { type InstalledGuest, installedGuests, removeGuests } from "./nftables/tables.ts";

@@ -1,0 +1,38 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { GuestInterface } from "./backend.ts";
+
+/** Where the kernel tells of its devices. */
+const DEVICES = "/sys/class/net";
+
+/** How the host's devices differ from a guest's interfaces as they were found, one line each; none if they are the same. */
+export async function changedInterfaces(interfaces: readonly GuestInterface[]): Promise<string[]> {
+  const lines = await Promise.all(interfaces.map(changedInterface));
+  return lines.filter((line) => line !== null);
+}
+
+async function changedInterface({ name, index, mac }: GuestInterface): Promise<string | null> {
+  const now = await readDevice(name);
+  if (now === null) return `the interface ${name} is gone`;
+  if (now.index !== index)
+    return `the interface ${name} is another device: it has the index ${now.index}, not ${index}`;
+  if (now.mac !== mac.toLowerCase())
+    return `the interface ${name} is another device: it has the address ${now.mac}, not ${mac}`;
+  return null;
+}
+
+/** A device of this host by its name; null if there is none. */
+export async function readDevice(name: string): Promise<GuestInterface | null> {
+  // A name that the kernel does not take could lead out of the folder.
+  if (!/^[^/\s:]{1,15}$/.test(name) || name === "." || name === "..") return null;
+  try {
+    const [index, mac] = await Promise.all(
+      ["ifindex", "address"].map((file) => readFile(join(DEVICES, name, file), "latin1")),
+    );
+    return { name, index: Number(index), mac: mac!.trim() };
+  } catch (error) {
+    // ENODEV: it went while it was read.
+    if (["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
+    throw error;
+  }
+}

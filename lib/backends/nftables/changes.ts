@@ -1,0 +1,87 @@
+import type { Direction } from "../../rules/rule.ts";
+import { listRule, restRule } from "./lists.ts";
+import type { Json } from "./nft.ts";
+import { beyondKey, type Content, isList, type KeyedPattern, type Slot, verdictJson } from "./slots.ts";
+import { sameStance, stanceCommands, stanceOf } from "./stance.ts";
+
+/** What leads from what is held to what is wanted. */
+export interface Changes {
+  readonly commands: readonly Json[];
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  readonly unchanged: number;
+  /** Whether it changes rules that are not a list's. */
+  readonly touchesFrame: boolean;
+}
+
+/** Commands in an order that the kernel takes: lists before what jumps there, elements before the lists that they leave. */
+export function changesBetween(
+  table: string,
+  directions: readonly Direction[],
+  held: Content,
+  wanted: Content,
+): Changes {
+  const inTable = { family: "netdev", table };
+  const [before, after] = [listsOf(held), listsOf(wanted)];
+  const gone = [...held.slots.values()].filter((slot) => slot.verdict !== wanted.slots.get(slot.id)?.verdict);
+  const come = [...wanted.slots.values()].filter((slot) => slot.verdict !== held.slots.get(slot.id)?.verdict);
+  const stance = stanceOf(wanted);
+  const newStance = !sameStance(stanceOf(held), stance);
+  const lists = [...after].filter(([name]) => !before.has(name));
+  const unused = [...before.keys()].filter((name) => !after.has(name));
+  const rests = [...new Set([...held.rest.keys(), ...wanted.rest.keys()])].filter(
+    (side) => keysOf(held.rest.get(side)) !== keysOf(wanted.rest.get(side)),
+  );
+  const commands: Json[] = [
+    ...(newStance ? stanceCommands(table, directions, stance) : []),
+    ...lists.map(([name]): Json => ({ add: { chain: { ...inTable, name } } })),
+    ...lists.flatMap(([chain, { patterns }]) =>
+      patterns.map((pattern): Json => ({ add: { rule: { ...inTable, chain, expr: listRule(beyondKey(pattern)) } } })),
+    ),
+    ...byMap(gone, (slot) => ({ concat: slot.key })).map(
+      ([name, elem]): Json => ({ delete: { element: { ...inTable, name, elem } } }),
+    ),
+    ...byMap(come, (slot) => [{ concat: slot.key }, verdictJson(slot.verdict)]).map(
+      ([name, elem]): Json => ({ add: { element: { ...inTable, name, elem } } }),
+    ),
+    ...rests.flatMap((side): Json[] => [
+      { flush: { chain: { ...inTable, name: `rest_${side}` } } },
+      ...(wanted.rest.get(side) ?? []).map(
+        (pattern): Json => ({ add: { rule: { ...inTable, chain: `rest_${side}`, expr: restRule(pattern) } } }),
+      ),
+    ]),
+    ...unused.flatMap((name): Json[] => [
+      { flush: { chain: { ...inTable, name } } },
+      { delete: { chain: { ...inTable, name } } },
+    ]),
+  ];
+  return { commands, touchesFrame: newStance || rests.length > 0, ...compareKeys(held, wanted) };
+}
+
+/** Which patterns come, go and stay, by their keys. */
+function compareKeys(held: Content, wanted: Content): Pick<Changes, "added" | "removed" | "unchanged"> {
+  const added = [...wanted.patterns.keys()].filter((key) => !held.patterns.has(key));
+  const removed = [...held.patterns.keys()].filter((key) => !wanted.patterns.has(key));
+  return { added, removed, unchanged: wanted.patterns.size - added.length };
+}
+
+function keysOf(patterns: readonly KeyedPattern[] = []): string {
+  return patterns.map(({ key }) => key).join("\n");
+}
+
+/** The lists that elements jump to, each with one of those. */
+function listsOf({ slots }: Content): Map<string, Slot> {
+  const lists = new Map<string, Slot>();
+  for (const slot of slots.values()) if (isList(slot.verdict)) lists.set(slot.verdict, slot);
+  return lists;
+}
+
+function byMap(slots: readonly Slot[], element: (slot: Slot) => Json): [map: string, elements: Json[]][] {
+  const maps = new Map<string, Json[]>();
+  for (const slot of slots) {
+    const elements = maps.get(slot.map) ?? [];
+    elements.push(element(slot));
+    maps.set(slot.map, elements);
+  }
+  return [...maps];
+}

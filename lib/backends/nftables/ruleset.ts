@@ -1,0 +1,151 @@
+import type { Direction } from "../../rules/rule.ts";
+import type { GuestInterface } from "../backend.ts";
+import { guestComment } from "./names.ts";
+import type { Json } from "./nft.ts";
+import { dhcp, match, protocol, TAGS } from "./packets.ts";
+import { CLASSES, type Class } from "./slots.ts";
+
+/**
+ * The part of a guest's table that is the same whatever is in force:
+ *
+ *     hook ingress, device "tap0"   iif @bound goto out ─▶ out ─┬▶ out4: DHCP passes; flow, address, port; rest
+ *     hook egress,  device "tap0"   oif @bound goto in  ─▶ in   ├▶ out6: the same; then headless_out
+ *                                                               └▶ tagged_out
+ *
+ * `bound` holds the interfaces' indices. A device that is made again under the name has another index, so nothing is in force
+ * for it, although the kernel (6.18) binds the chain to it by its name; and with a lease the indices expire: what
+ * is in force ends with the one element. `headless_*`, `tagged_*` and `answers_in` are filled by what is in force
+ * (`stance.ts`).
+ */
+export interface Frame {
+  readonly table: string;
+  /** Text of the guest's name. */
+  readonly guest: string;
+  readonly interfaces: readonly GuestInterface[];
+  /** `out` alone where the kernel has no egress hook. */
+  readonly directions: readonly Direction[];
+}
+
+/** Ahead of what others hook there, so that a flow is blocked whatever they think of it; `accept` goes on to them. */
+const PRIORITY = -300;
+/** A guest may send as much as it likes; the host's log is not its own. */
+const LOG_LIMIT: Json = { limit: { rate: 10, per: "second", burst: 20 } };
+const FAMILIES = [4, 6] as const;
+
+export const SIDES = ["out4", "out6", "in4", "in6"] as const;
+
+/** Makes the table, in place of one that is there. */
+export function frameCommands(frame: Frame): Json[] {
+  const { table } = frame;
+  const named = { family: "netdev", name: table };
+  const inTable = { family: "netdev", table };
+  const chain = (name: string): Json => ({ add: { chain: { ...inTable, name } } });
+  const rule = (name: string, ...expr: Json[]): Json => ({ add: { rule: { ...inTable, chain: name, expr } } });
+  const bound: Json = { ...inTable, name: "bound", type: "iface_index", flags: ["timeout"] };
+  return [
+    { add: { table: named } },
+    { delete: { table: named } },
+    { add: { table: named } },
+    { add: { set: bound } },
+    ...frame.directions.flatMap((direction) => [
+      ...directionChains(direction).map(chain),
+      ...FAMILIES.flatMap((family) => CLASSES.map((kind) => addMap(inTable, direction, family, kind))),
+      ...Array.from(directionRules(frame, direction), ([name, ...expr]) => rule(name, ...expr)),
+      ...frame.interfaces.flatMap((device, index) => hook(frame, direction, device, index)),
+    ]),
+  ];
+}
+
+/** Chains that are bound to devices, which a listing has to have. */
+export function hookNames({ interfaces, directions }: Frame): string[] {
+  return directions.flatMap((direction) => interfaces.map((_, index) => hookName(direction, index)));
+}
+
+/**
+ * Puts the interfaces in force, for that long. Adding an element that is there does not renew its time, and deleting one that has
+ * expired fails: so it is added, deleted, and added.
+ */
+export function bindCommands({ table, interfaces }: Frame, leaseMs: number | null): Json[] {
+  const element = (elem: Json): Json => ({ element: { family: "netdev", table, name: "bound", elem } });
+  const indices = interfaces.map(({ index }) => index);
+  const lease = leaseMs === null ? {} : { timeout: Math.ceil(leaseMs / 1000) };
+  const bound = indices.map((val) => (leaseMs === null ? val : { elem: { val, ...lease } }));
+  return [{ add: element(indices) }, { delete: element(indices) }, { add: element(bound) }];
+}
+
+function hookName(direction: Direction, index: number): string {
+  return `${direction}_${index}`;
+}
+
+function hook(frame: Frame, direction: Direction, device: GuestInterface, index: number): Json[] {
+  const { table, guest } = frame;
+  const name = hookName(direction, index);
+  const at = direction === "out" ? { hook: "ingress" } : { hook: "egress" };
+  const chain = { family: "netdev", table, name, type: "filter", ...at, dev: device.name, prio: PRIORITY };
+  const key = direction === "out" ? "iif" : "oif";
+  const expr = [match({ meta: { key } }, "@bound"), { goto: { target: direction } }];
+  return [
+    { add: { chain: { ...chain, policy: "accept" } } },
+    { add: { rule: { family: "netdev", table, chain: name, comment: guestComment(guest), expr } } },
+  ];
+}
+
+function directionChains(direction: Direction): string[] {
+  const sides = FAMILIES.flatMap((family) => [`${direction}${family}`, `rest_${direction}${family}`]);
+  const chains = [direction, ...sides, `headless_${direction}`, `tagged_${direction}`, `log_${direction}`];
+  return direction === "out" ? [...chains, "reject_out"] : [...chains, "answers_in"];
+}
+
+function addMap(inTable: { family: string; table: string }, direction: Direction, family: 4 | 6, kind: Class): Json {
+  const address = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  const port = ["inet_proto", "inet_service"];
+  const types = { flow: [address, ...port, address, "inet_service"], address: [address, ...port], port };
+  const name = `${direction}${family}_${kind}`;
+  return { add: { map: { ...inTable, name, type: types[kind], map: "verdict", stmt: [{ counter: null }] } } };
+}
+
+function* directionRules({ guest }: Frame, direction: Direction): Generator<[chain: string, ...Json[]]> {
+  if (direction === "in") yield [direction, { jump: { target: "answers_in" } }];
+  yield [direction, { vmap: { key: { meta: { key: "protocol" } }, data: { set: dispatch(direction) } } }];
+  for (const family of FAMILIES) {
+    const side = `${direction}${family}`;
+    yield [side, ...dhcp(family), { accept: null }];
+    for (const kind of CLASSES) {
+      yield [side, { vmap: { key: { concat: lookup(direction, family, kind) }, data: `@${side}_${kind}` } }];
+    }
+    yield [side, { jump: { target: `rest_${side}` } }];
+    if (family === 6) yield [side, { goto: { target: `headless_${direction}` } }];
+  }
+  yield [`log_${direction}`, LOG_LIMIT, { log: { prefix: `xfilter ${direction} ${guestComment(guest)}: ` } }];
+  yield [`log_${direction}`, { accept: null }];
+  if (direction !== "out") return;
+  yield ["reject_out", match({ meta: { key: "l4proto" } }, 6), { reject: { type: "tcp reset" } }];
+  yield ["reject_out", { reject: { type: "icmpx", expr: "port-unreachable" } }];
+}
+
+/** By EtherType. */
+function dispatch(direction: Direction): Json {
+  const to = (target: string): Json => ({ goto: { target } });
+  return [
+    [protocol.ip, to(`${direction}4`)],
+    [protocol.ip6, to(`${direction}6`)],
+    ...TAGS.map((tag) => [tag, to(`tagged_${direction}`)]),
+  ];
+}
+
+/**
+ * `l4proto` and `th` are what the kernel found behind IPv4 options and IPv6 extension headers (`ipv6_find_hdr`). Behind the
+ * first fragment there are no ports, so no key, and the packet passes: nobody makes a packet of fragments without the first.
+ */
+function lookup(direction: Direction, family: 4 | 6, kind: Class): Json[] {
+  const ip = family === 4 ? "ip" : "ip6";
+  const address = (field: string): Json => ({ payload: { protocol: ip, field } });
+  const port = (field: string): Json => ({ payload: { protocol: "th", field } });
+  const [near, nearPort, far, farPort] =
+    direction === "out"
+      ? [address("saddr"), port("sport"), address("daddr"), port("dport")]
+      : [address("daddr"), port("dport"), address("saddr"), port("sport")];
+  const local = [{ meta: { key: "l4proto" } }, nearPort!];
+  if (kind === "port") return local;
+  return kind === "address" ? [near!, ...local] : [near!, ...local, far!, farPort!];
+}
