@@ -30,6 +30,14 @@ export interface Frame {
 const PRIORITY = -300;
 /** A guest may send as much as it likes; the host's log is not its own. */
 const LOG_LIMIT: Json = { limit: { rate: 10, per: "second", burst: 20 } };
+/**
+ * There are no ports behind the first fragment, and the packet passes: nobody makes a packet of fragments without the first, and
+ * a later one begins behind the ports and cannot change them. Of IPv6 nft knows that by itself; of IPv4, the kernel (6.18) reads the
+ * payload for ports in this hook.
+ */
+const LATER_FRAGMENT: Json = {
+  match: { op: "!=", left: { "&": [{ payload: { protocol: "ip", field: "frag-off" } }, 0x1fff] }, right: 0 },
+};
 const FAMILIES = [4, 6] as const;
 
 export const SIDES = ["out4", "out6", "in4", "in6"] as const;
@@ -109,6 +117,7 @@ function* directionRules({ guest }: Frame, direction: Direction): Generator<[cha
   yield [direction, { vmap: { key: { meta: { key: "protocol" } }, data: { set: dispatch(direction) } } }];
   for (const family of FAMILIES) {
     const side = `${direction}${family}`;
+    if (family === 4) yield [side, LATER_FRAGMENT, { accept: null }];
     yield [side, ...dhcp(family), { accept: null }];
     for (const kind of CLASSES) {
       yield [side, { vmap: { key: { concat: lookup(direction, family, kind) }, data: `@${side}_${kind}` } }];
@@ -133,10 +142,7 @@ function dispatch(direction: Direction): Json {
   ];
 }
 
-/**
- * `l4proto` and `th` are what the kernel found behind IPv4 options and IPv6 extension headers (`ipv6_find_hdr`). Behind the
- * first fragment there are no ports, so no key, and the packet passes: nobody makes a packet of fragments without the first.
- */
+/** `l4proto` and `th` are what the kernel found behind IPv4 options and IPv6 extension headers (`ipv6_find_hdr`). */
 function lookup(direction: Direction, family: 4 | 6, kind: Class): Json[] {
   const ip = family === 4 ? "ip" : "ip6";
   const address = (field: string): Json => ({ payload: { protocol: ip, field } });

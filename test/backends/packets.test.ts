@@ -1,0 +1,263 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { nftables, type RuleBackend } from "../../lib/backends/index.ts";
+import type { FlowPattern } from "../../lib/rules/pattern.ts";
+import {
+  DESTINATION,
+  ethernet,
+  extension,
+  FRAGMENT,
+  fragment6,
+  HOP_BY_HOP,
+  ipv4,
+  ipv6,
+  ROUTING,
+  TCP,
+  tcp,
+  UDP,
+  u8,
+  u16,
+  udp,
+} from "./frame.ts";
+import { GUEST, GuestNetwork, HOST } from "./network.ts";
+import { type Change, pattern, planOf } from "./plan.ts";
+
+// What the rules do to packets, which a guest has made as it likes.
+
+const { signal } = new AbortController();
+let network: GuestNetwork;
+let backend: RuleBackend;
+
+beforeAll(async () => {
+  network = new GuestNetwork();
+  backend = nftables();
+  const scope = { id: "packets", bootId: "1", interfaces: [await network.device()] };
+  await backend.open(scope, { signal, leaseMs: null });
+});
+
+afterAll(async () => {
+  await backend?.close({ keep: false });
+  network?.close();
+});
+
+beforeEach(async () => {
+  await backend.reconcile(planOf([]), { signal });
+});
+
+const force = (...patterns: FlowPattern[]) => backend.reconcile(planOf(patterns), { signal });
+const out4 = { from: GUEST.v4, to: HOST.v4 };
+const out6 = { from: GUEST.v6, to: HOST.v6 };
+const in4 = { from: HOST.v4, to: GUEST.v4 };
+const in6 = { from: HOST.v6, to: GUEST.v6 };
+const elsewhere = "10.1.0.77";
+
+describe("a flow", () => {
+  const rows: [string, Change, Buffer, others: Buffer[]][] = [
+    [
+      "of TCP over IPv4",
+      {},
+      ipv4(out4, TCP, tcp(1000, 22)),
+      [
+        ipv4(out4, TCP, tcp(1000, 23)),
+        ipv4(out4, TCP, tcp(1001, 22)),
+        ipv4(out4, UDP, udp(1000, 22)),
+        ipv4({ ...out4, to: elsewhere }, TCP, tcp(1000, 22)),
+        ipv4({ ...out4, from: elsewhere }, TCP, tcp(1000, 22)),
+        ipv6(out6, TCP, tcp(1000, 22)),
+      ],
+    ],
+    ["of UDP over IPv4", { protocol: "udp" }, ipv4(out4, UDP, udp(1000, 22)), [ipv4(out4, TCP, tcp(1000, 22))]],
+    ["of UDP-Lite", { protocol: "udplite" }, ipv4(out4, 136, udp(1000, 22)), [ipv4(out4, UDP, udp(1000, 22))]],
+    [
+      "of TCP over IPv6",
+      { family: 6 },
+      ipv6(out6, TCP, tcp(1000, 22)),
+      [
+        ipv6(out6, TCP, tcp(1000, 23)),
+        ipv6({ ...out6, to: "2001:db8:1::77" }, TCP, tcp(1000, 22)),
+        ipv4(out4, TCP, tcp(1000, 22)),
+      ],
+    ],
+    ["of UDP over IPv6", { family: 6, protocol: "udp" }, ipv6(out6, UDP, udp(1000, 22)), []],
+  ];
+  it.each(rows)("%s is dropped, and nothing else", async (_, change, packet, others) => {
+    const frames = others.map((other) => ethernet(other));
+    expect(network.passed("out", ethernet(packet))).toBe(1);
+    await force(pattern(change));
+    expect(network.passed("out", ethernet(packet))).toBe(0);
+    expect(network.passed("out", ...frames)).toBe(frames.length);
+    await force();
+    expect(network.passed("out", ethernet(packet))).toBe(1);
+  });
+
+  it("into the guest is dropped there, and the same out of it is not", async () => {
+    await force(pattern({ direction: "in" }), pattern({ direction: "in", family: 6 }));
+    expect(network.passed("in", ethernet(ipv4(in4, TCP, tcp(22, 1000))), ethernet(ipv6(in6, TCP, tcp(22, 1000))))).toBe(
+      0,
+    );
+    expect(network.passed("in", ethernet(ipv4(in4, TCP, tcp(23, 1000))), ethernet(ipv6(in6, UDP, udp(22, 1000))))).toBe(
+      2,
+    );
+    expect(network.passed("out", ethernet(ipv4(out4, TCP, tcp(1000, 22))))).toBe(1);
+  });
+});
+
+describe("an end", () => {
+  it("is blocked for the networks and ports that the rule names", async () => {
+    const local = { address: GUEST.v4, port: 53 };
+    await force(
+      pattern({ protocol: "udp", local, remote: { address: "10.1.0.64/28", ports: null }, action: "accept" }),
+      pattern({ protocol: "udp", local, remote: { address: "10.1.0.0/24", ports: [100, 200] } }),
+    );
+    const passes = (to: string, port: number) =>
+      network.passed("out", ethernet(ipv4({ ...out4, to }, UDP, udp(53, port))));
+    expect([passes(HOST.v4, 99), passes(HOST.v4, 100), passes(HOST.v4, 200), passes(HOST.v4, 201)]).toEqual([
+      1, 0, 0, 1,
+    ]);
+    expect([passes("10.1.0.77", 150), passes("10.1.0.80", 150), passes("10.1.1.1", 150)]).toEqual([1, 0, 1]);
+  });
+
+  it("is the exact one first, then the address's, then the port's, then what names no port", async () => {
+    const any = { address: null, ports: null };
+    await force(
+      pattern({ local: { port: 53 }, remote: { ports: [80, 80] }, action: "accept" }),
+      pattern({ local: { port: 53 }, remote: { address: null, ports: [80, 90] } }),
+      pattern({ local: { address: null, port: 53 }, remote: { address: null, ports: [90, 95] }, action: "accept" }),
+      pattern({ local: { address: null, port: 53 }, remote: { address: null, ports: [96, 96] } }),
+      pattern({ local: { address: null, port: null }, remote: any }),
+      pattern({ local: { address: null, port: null }, remote: any, direction: "in", protocol: "udp" }),
+    );
+    const passes = (port: number, from = 53) => network.passed("out", ethernet(ipv4(out4, TCP, tcp(from, port))));
+    expect([passes(80), passes(81), passes(90), passes(91), passes(96), passes(97)]).toEqual([1, 0, 0, 1, 0, 0]);
+    expect(passes(80, 54)).toBe(0);
+    expect(network.passed("out", ethernet(ipv4(out4, UDP, udp(53, 80))))).toBe(1);
+  });
+
+  it("of a network of the guest's addresses is blocked for these", async () => {
+    const any = { address: null, ports: null };
+    await force(pattern({ family: 6, local: { address: "2001:db8:1::/126", port: 7 }, remote: any, direction: "in" }));
+    const passes = (to: string) => network.passed("in", ethernet(ipv6({ ...in6, to }, TCP, tcp(9, 7))));
+    expect([passes("2001:db8:1::3"), passes("2001:db8:1::4")]).toEqual([0, 1]);
+  });
+
+  it("that is logged or accepted loses nothing, whatever follows", async () => {
+    const wide = { remote: { address: null, ports: null } };
+    await force(
+      pattern({ action: "log" }),
+      pattern({ family: 6, action: "accept" }),
+      pattern(wide),
+      pattern({ ...wide, family: 6 }),
+    );
+    expect(
+      network.passed("out", ethernet(ipv4(out4, TCP, tcp(1000, 22))), ethernet(ipv6(out6, TCP, tcp(1000, 22)))),
+    ).toBe(2);
+    expect(
+      network.passed("out", ethernet(ipv4(out4, TCP, tcp(1000, 23))), ethernet(ipv6(out6, TCP, tcp(1000, 23)))),
+    ).toBe(0);
+  });
+});
+
+const Q = 0x8100;
+const AD = 0x88a8;
+
+describe("what could slip by", () => {
+  beforeEach(() =>
+    force(pattern(), pattern({ family: 6 }), pattern({ direction: "in" }), pattern({ family: 6, direction: "in" })),
+  );
+  const blocked4 = ipv4(out4, TCP, tcp(1000, 22));
+  const blocked6 = ipv6(out6, TCP, tcp(1000, 22));
+
+  it.each([
+    ["a tag of 802.1Q", ethernet(blocked4, [Q])],
+    ["a tag of 802.1ad", ethernet(blocked6, [AD])],
+    ["two tags", ethernet(blocked4, [AD, Q])],
+    ["two tags over IPv6", ethernet(blocked6, [Q, Q])],
+    ["two old tags", ethernet(blocked6, [0x9100, Q])],
+    ["a tag of 802.1Q behind an old one", ethernet(blocked4, [0x9100])],
+    ["three tags", ethernet(blocked4, [AD, Q, Q])],
+    ["five tags", ethernet(blocked6, [AD, AD, Q, Q, Q])],
+    ["IPv4 options", ethernet(ipv4(out4, TCP, tcp(1000, 22), { options: u8(1, 1, 1, 0) }))],
+    ["a first fragment", ethernet(ipv4(out4, TCP, tcp(1000, 22), { fragment: [0, true] }))],
+    ["a tiny first fragment", ethernet(ipv4(out4, TCP, u16(1000, 22, 0, 0), { fragment: [0, true] }))],
+    ["a tagged first fragment", ethernet(ipv4(out4, TCP, tcp(1000, 22), { fragment: [0, true] }), [Q])],
+    ["extension headers", ethernet(ipv6(out6, HOP_BY_HOP, chain([HOP_BY_HOP, ROUTING, DESTINATION], tcp(1000, 22))))],
+    ["a long extension header", ethernet(ipv6(out6, DESTINATION, Buffer.concat([extension(TCP, 60), tcp(1000, 22)])))],
+    [
+      "a first fragment of IPv6",
+      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(TCP, 0, true), tcp(1000, 22)]))),
+    ],
+    ["a fragment of one", ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(TCP, 0, false), tcp(1000, 22)])))],
+    [
+      "a first fragment without its transport header",
+      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(DESTINATION, 0, true), extension(TCP, 2)]))),
+    ],
+    [
+      "a first fragment that ends in an extension header",
+      ethernet(
+        ipv6(out6, FRAGMENT, Buffer.concat([fragment6(DESTINATION, 0, true), extension(TCP, 4).subarray(0, 8)])),
+      ),
+    ],
+    [
+      "two fragment headers",
+      ethernet(
+        ipv6(out6, FRAGMENT, Buffer.concat([fragment6(FRAGMENT, 0, false), fragment6(TCP, 0, true), tcp(1000, 22)])),
+      ),
+    ],
+  ])("%s does not hide a flow", (_, frame) => expect(network.passed("out", frame)).toBe(0));
+
+  it("two tags do not hide a flow into the guest, nor does one that the host left in the frame", () => {
+    const frames = [[Q], [AD, Q], [AD, Q, Q]].map((tags) => ethernet(ipv4(in4, TCP, tcp(22, 1000)), tags));
+    expect(network.passed("in", ...frames)).toBe(0);
+  });
+
+  it.each([
+    ["a tagged flow that nobody blocks", ethernet(ipv4(out4, TCP, tcp(1000, 23)), [Q])],
+    ["a later fragment", ethernet(ipv4(out4, TCP, u16(1000, 22, 0, 0), { fragment: [1, false] }))],
+    [
+      "a later fragment of IPv6",
+      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(TCP, 1, false), tcp(1000, 22)]))),
+    ],
+    [
+      "a first fragment of a flow that nobody blocks",
+      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(UDP, 0, true), udp(1, 2)]))),
+    ],
+    [
+      "an echo in fragments",
+      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(58, 0, true), u8(128, 0, 0, 0, 0, 1, 0, 1)]))),
+    ],
+    ["ARP", ethernet(Buffer.alloc(28), [], 0x0806)],
+    ["ARP behind two tags", ethernet(Buffer.alloc(28), [AD, Q], 0x0806)],
+    ["neighbour discovery", ethernet(ipv6(out6, 58, u8(135, 0, 0, 0, 0, 0, 0, 0)))],
+    ["neighbour discovery behind two tags", ethernet(ipv6(out6, 58, u8(135, 0, 0, 0, 0, 0, 0, 0)), [AD, Q])],
+    ["DHCP behind two tags", ethernet(ipv4(out4, UDP, udp(68, 67)), [AD, Q])],
+    ["DHCPv6 behind two tags", ethernet(ipv6(out6, UDP, udp(546, 547)), [AD, Q])],
+  ])("%s passes", (_, frame) => expect(network.passed("out", frame)).toBe(1));
+
+  it("behind two tags, passes while nothing is blocked", async () => {
+    await force(pattern({ action: "accept" }));
+    expect(network.passed("out", ethernet(blocked4, [AD, Q]), ethernet(blocked6, [AD, Q, Q]))).toBe(2);
+  });
+
+  it("DHCP is never blocked", async () => {
+    const any = { address: null, ports: null };
+    const ends = (direction: "in" | "out") => [
+      pattern({ protocol: "udp", direction, local: { address: null, port: 68 }, remote: any }),
+      pattern({ protocol: "udp", direction, family: 6, local: { address: null, port: null }, remote: any }),
+    ];
+    await force(...ends("out"), ...ends("in"));
+    const ask = { from: "0.0.0.0", to: "255.255.255.255" };
+    expect(network.passed("out", ethernet(ipv4(ask, UDP, udp(68, 67))), ethernet(ipv6(out6, UDP, udp(546, 547))))).toBe(
+      2,
+    );
+    expect(network.passed("in", ethernet(ipv4(in4, UDP, udp(67, 68))), ethernet(ipv6(in6, UDP, udp(547, 546))))).toBe(
+      2,
+    );
+    expect(network.passed("out", ethernet(ipv4(ask, UDP, udp(68, 53))), ethernet(ipv6(out6, UDP, udp(546, 53))))).toBe(
+      0,
+    );
+  });
+});
+
+/** Extension headers in front of a payload of TCP. */
+function chain(headers: readonly number[], payload: Buffer): Buffer {
+  return Buffer.concat([...headers.map((_, index) => extension(headers[index + 1] ?? TCP)), payload]);
+}
