@@ -8,6 +8,11 @@ export function formatIPv4(bytes: Uint8Array, at = 0): string {
   return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
 }
 
+/** @internal The 6 bytes from `at` on as text: "52:54:00:12:34:56". */
+export function formatMac(bytes: Uint8Array, at = 0): string {
+  return Array.from(bytes.subarray(at, at + 6), (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
+
 /**
  * @internal The 16 bytes from `at` on, in network order, as RFC 5952 text: lower case, no leading zeros, `::` for the
  * longest run of at least two zero groups, the first of equals. Never the mixed form: v4-mapped sockets are given as IPv4.

@@ -11,6 +11,7 @@ export { type IntrospectOptions, introspect } from "./introspect.ts";
 export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";
 export type { KernelFiles } from "./kernel-files.ts";
 export type { MemoryMapEntry } from "./memory-map.ts";
+export type { NetworkDevice, NetworkNamespace } from "./network-namespace.ts";
 export type { AbortSignalLike } from "./options.ts";
 export type { OtherKind, OtherSocket, OtherSocketJson } from "./other-socket.ts";
 export type { Process, ProcessJson } from "./process.ts";

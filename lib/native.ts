@@ -150,6 +150,9 @@ export interface NativeSnapshot {
   discrepancies: NativeDiscrepancies;
   otherSockets: NativeOtherSockets;
   otherOwners: NativeOwners;
+  networkNamespaces: NativeNetworkNamespaces;
+  networkDevices: NativeNetworkDevices;
+  deviceAddresses: NativeDeviceAddresses;
   strings: NativeStrings;
   quality: NativeQuality;
 }
@@ -240,6 +243,37 @@ export interface NativeOtherSockets {
   ownersEnd: Uint32Array;
   /** Index into OTHER_KINDS in other-socket.ts. */
   kind: Uint8Array;
+}
+
+export interface NativeNetworkNamespaces {
+  count: number;
+  /** 0: unknown. */
+  inode: Uint32Array;
+  /** Devices of row i are [devicesEnd[i - 1] ?? 0, devicesEnd[i]). */
+  devicesEnd: Uint32Array;
+  /** 1: the initial one, 2: that is unknown, 4: its devices are. */
+  flags: Uint8Array;
+}
+
+export interface NativeNetworkDevices {
+  count: number;
+  index: Uint32Array;
+  /** Id of a string. */
+  name: Uint32Array;
+  /** 6 bytes a row. */
+  mac: Uint8Array;
+  /** 1: has a MAC, 2: is a card, 4: that is unknown. */
+  flags: Uint8Array;
+  /** Of deviceAddresses, as `devicesEnd`. */
+  addressesEnd: Uint32Array;
+}
+
+export interface NativeDeviceAddresses {
+  count: number;
+  /** 16 bytes a row in network order; IPv4 in the first 4. */
+  address: Uint8Array;
+  /** 4 or 6. */
+  family: Uint8Array;
 }
 
 export interface NativeOwners {

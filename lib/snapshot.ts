@@ -1,5 +1,6 @@
 import { type Discrepancy, type DiscrepancyKind, toDiscrepancies } from "./discrepancy.ts";
 import type { NativeOwners, NativeSnapshot } from "./native.ts";
+import { type NetworkNamespace, toNetworkNamespaces } from "./network-namespace.ts";
 import { type OtherSocket, type OtherSocketJson, OtherSocketRow } from "./other-socket.ts";
 import { type Process, type ProcessJson, ProcessRow } from "./process.ts";
 import { LazyRows, type Rows } from "./rows.ts";
@@ -12,6 +13,8 @@ export interface Snapshot {
   readonly sockets: Rows<Socket>;
   /** Sockets that send past every flow: a filter of flows must know that it cannot see them. */
   readonly otherSockets: Rows<OtherSocket>;
+  /** Every network namespace, whether a process is in it or not, with its devices. */
+  readonly networkNamespaces: readonly NetworkNamespace[];
   /** Processes that one of the kernel's lists has and the other has not. Empty for an honest guest that stood still. */
   readonly discrepancies: readonly Discrepancy[];
   /** How good the reading was. */
@@ -55,6 +58,7 @@ export interface SnapshotJson {
   readonly processes: readonly ProcessJson[];
   readonly sockets: readonly SocketJson[];
   readonly otherSockets: readonly OtherSocketJson[];
+  readonly networkNamespaces: readonly NetworkNamespace[];
   readonly discrepancies: readonly { kind: DiscrepancyKind; process: ProcessJson }[];
   readonly quality: Quality;
 }
@@ -64,6 +68,7 @@ export class WalkedSnapshot implements Snapshot {
   readonly processes: LazyRows<Process>;
   readonly sockets: LazyRows<Socket>;
   readonly otherSockets: LazyRows<OtherSocket>;
+  readonly networkNamespaces: readonly NetworkNamespace[];
   readonly discrepancies: readonly Discrepancy[];
   readonly quality: Quality;
   readonly #native: NativeSnapshot;
@@ -85,6 +90,7 @@ export class WalkedSnapshot implements Snapshot {
     this.processes = new LazyRows(native.processes.count, (row) => new ProcessRow(native.processes, strings, row));
     this.sockets = new LazyRows(native.sockets.count, (row) => new SocketRow(tables, row));
     this.otherSockets = new LazyRows(native.otherSockets.count, (row) => new OtherSocketRow(otherTables, row));
+    this.networkNamespaces = toNetworkNamespaces(native, strings);
     this.discrepancies = toDiscrepancies(native.discrepancies, (row) => this.processes.row(row));
     this.quality = { ...native.quality, pauseMs };
   }
@@ -111,6 +117,7 @@ export class WalkedSnapshot implements Snapshot {
       processes: this.processes.toArray().map((process) => process.toJSON()),
       sockets: this.sockets.toArray().map((socket) => socket.toJSON()),
       otherSockets: this.otherSockets.toArray().map((socket) => socket.toJSON()),
+      networkNamespaces: this.networkNamespaces,
       discrepancies: this.discrepancies.map(({ kind, process }) => ({ kind, process: process.toJSON() })),
       quality: this.quality,
     };

@@ -241,6 +241,35 @@ void resolveSocketTables(Layout& layout, Resolver& r) {
   r.want(layout.ping_table, "ping_table", "hash", "ping sockets that no process holds");
 }
 
+void resolveNetwork(Layout& layout, Resolver& r) {
+  auto& network = layout.network;
+  r.group(network.devices, "devices of network namespaces", [&](Layout::NetDevices& d) {
+    r.part(d.dev_base_head, "net", "dev_base_head");
+    r.part(d.dev_list, "net_device", "dev_list");
+    r.part(d.name, "net_device", "name");
+    r.part(d.ifindex, "net_device", "ifindex");
+    r.want(d.dev_addr, "net_device", "dev_addr", "mac of network devices");
+    r.want(d.addr_len, "net_device", "addr_len", "mac of network devices");
+    r.want(d.parent, "net_device", "dev.parent", "which network devices are physical");
+  });
+  r.group(network.ipv4, "IPv4 addresses of network devices", [&](Layout::Ipv4Addresses& a) {
+    r.part(a.ip_ptr, "net_device", "ip_ptr");
+    r.part(a.dev, "in_device", "dev");
+    r.part(a.ifa_list, "in_device", "ifa_list");
+    r.part(a.ifa_next, "in_ifaddr", "ifa_next");
+    r.part(a.ifa_dev, "in_ifaddr", "ifa_dev");
+    r.part(a.ifa_local, "in_ifaddr", "ifa_local");
+  });
+  r.group(network.ipv6, "IPv6 addresses of network devices", [&](Layout::Ipv6Addresses& a) {
+    r.part(a.ip6_ptr, "net_device", "ip6_ptr");
+    r.part(a.dev, "inet6_dev", "dev");
+    r.part(a.addr_list, "inet6_dev", "addr_list");
+    r.part(a.if_list, "inet6_ifaddr", "if_list");
+    r.part(a.idev, "inet6_ifaddr", "idev");
+    r.part(a.addr, "inet6_ifaddr", "addr");
+  });
+}
+
 void resolveUnheld(Layout& layout, Resolver& r, const TypeSource& types) {
   constexpr std::string_view kCosts = "the reason why no process holds a socket";
   r.want(layout.unheld.flags, "sock_common", "skc_flags", kCosts);
@@ -313,6 +342,7 @@ Result<Layout> Layout::resolve(const TypeSource& types) {
   resolveFiles(layout, resolver);
   resolveSock(layout, resolver);
   resolveSocketTables(layout, resolver);
+  resolveNetwork(layout, resolver);
   resolveUnheld(layout, resolver, types);
   resolver.maybe(layout.pcpu_hot.current_task, "pcpu_hot", "current_task");
   resolveProcessViews(layout, resolver, types);

@@ -135,6 +135,29 @@ struct Layout {
   Optional raw_table;   // struct raw_hashinfo: ht
   Optional ping_table;  // struct ping_table: hash
 
+  /// The network devices of a namespace, and their addresses.
+  struct NetDevices {
+    Field dev_base_head;            // struct net
+    Field dev_list, name, ifindex;  // struct net_device
+    Optional dev_addr, addr_len;    // struct net_device
+    Optional parent;                // struct net_device: dev.parent
+  };
+  struct Ipv4Addresses {
+    Field ip_ptr;                        // struct net_device
+    Field dev, ifa_list;                 // struct in_device
+    Field ifa_next, ifa_dev, ifa_local;  // struct in_ifaddr
+  };
+  struct Ipv6Addresses {
+    Field ip6_ptr;              // struct net_device
+    Field dev, addr_list;       // struct inet6_dev
+    Field if_list, idev, addr;  // struct inet6_ifaddr
+  };
+  struct Network {
+    std::optional<NetDevices> devices;
+    std::optional<Ipv4Addresses> ipv4;
+    std::optional<Ipv6Addresses> ipv6;
+  } network;
+
   /// What tells why no process holds a socket.
   struct {
     Optional flags;        // struct sock_common: skc_flags

@@ -29,6 +29,7 @@ constexpr std::array kEntries = {
     Entry{"tk_core", &Symbols::tk_core},
     Entry{"shadow_timekeeper", &Symbols::shadow_timekeeper},
     Entry{"net_namespace_list", &Symbols::net_namespace_list},
+    Entry{"init_net", &Symbols::init_net},
     Entry{"tcp_hashinfo", &Symbols::tcp_hashinfo},
     Entry{"udp_table", &Symbols::udp_table},
     Entry{"udplite_table", &Symbols::udplite_table},

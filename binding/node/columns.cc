@@ -120,6 +120,34 @@ Napi::Object otherSockets(Napi::Env env, const Snapshot::OtherSockets& columns) 
       .build();
 }
 
+Napi::Object namespaces(Napi::Env env, const Snapshot::Namespaces& columns) {
+  return ObjectBuilder(env)
+      .set("count", static_cast<uint32_t>(columns.inode.size()))
+      .column("inode", columns.inode)
+      .column("devicesEnd", columns.devicesEnd)
+      .column("flags", columns.flags)
+      .build();
+}
+
+Napi::Object devices(Napi::Env env, const Snapshot::Devices& columns) {
+  return ObjectBuilder(env)
+      .set("count", static_cast<uint32_t>(columns.index.size()))
+      .column("index", columns.index)
+      .column("name", columns.name)
+      .column("mac", columns.mac)
+      .column("flags", columns.flags)
+      .column("addressesEnd", columns.addressesEnd)
+      .build();
+}
+
+Napi::Object deviceAddresses(Napi::Env env, const Snapshot::DeviceAddresses& columns) {
+  return ObjectBuilder(env)
+      .set("count", static_cast<uint32_t>(columns.family.size()))
+      .column("address", columns.address)
+      .column("family", columns.family)
+      .build();
+}
+
 Napi::Object differenceRows(Napi::Env env, const Difference::Rows& rows) {
   std::vector<uint32_t> before, after;
   for (const Difference::Change& change : rows.changed) {
@@ -218,6 +246,9 @@ Napi::Value toJs(Napi::Env env, const Snapshot& snapshot) {
       .set("owners", owners(env, snapshot.owners))
       .set("otherSockets", otherSockets(env, snapshot.otherSockets))
       .set("otherOwners", owners(env, snapshot.otherOwners))
+      .set("networkNamespaces", namespaces(env, snapshot.namespaces))
+      .set("networkDevices", devices(env, snapshot.devices))
+      .set("deviceAddresses", deviceAddresses(env, snapshot.deviceAddresses))
       .set("strings", ObjectBuilder(env)
                           .column("bytes", snapshot.strings.bytes())
                           .column("ends", snapshot.strings.ends())

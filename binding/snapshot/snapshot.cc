@@ -7,6 +7,14 @@ namespace {
 
 constexpr uint8_t kFlagKernelThread = 1;
 
+constexpr uint8_t kFlagInitial = 1;
+constexpr uint8_t kFlagInitialUnknown = 2;
+constexpr uint8_t kFlagDevicesUnknown = 4;
+
+constexpr uint8_t kFlagMac = 1;
+constexpr uint8_t kFlagPhysical = 2;
+constexpr uint8_t kFlagPhysicalUnknown = 4;
+
 constexpr uint8_t kFlagDualStack = 1;
 constexpr uint8_t kFlagMptcp = 2;
 constexpr uint8_t kFlagLocalIsIpv4 = 4;
@@ -123,6 +131,42 @@ Snapshot::OtherSockets otherColumns(const std::vector<OtherSocket>& rows, const 
   };
 }
 
+uint8_t flagsOf(const NetNamespace& row) {
+  return static_cast<uint8_t>((row.initial.value_or(false) ? kFlagInitial : 0) |
+                              (row.initial ? 0 : kFlagInitialUnknown) |
+                              (row.devices ? 0 : kFlagDevicesUnknown));
+}
+
+uint8_t flagsOf(const NetDevice& row) {
+  return static_cast<uint8_t>((row.mac ? kFlagMac : 0) | (row.physical.value_or(false) ? kFlagPhysical : 0) |
+                              (row.physical ? 0 : kFlagPhysicalUnknown));
+}
+
+void addDevice(Snapshot& snapshot, const NetDevice& row) {
+  auto& [index, name, addressesEnd, mac, flags] = snapshot.devices;
+  auto& [address, family] = snapshot.deviceAddresses;
+  index.push_back(row.index);
+  name.push_back(snapshot.strings.add(row.name));
+  const auto bytes = row.mac.value_or(std::array<uint8_t, 6>{});
+  mac.insert(mac.end(), bytes.begin(), bytes.end());
+  flags.push_back(flagsOf(row));
+  for (const DeviceAddress& one : row.addresses) {
+    address.insert(address.end(), one.bytes.begin(), one.bytes.end());
+    family.push_back(one.family);
+  }
+  addressesEnd.push_back(static_cast<uint32_t>(family.size()));
+}
+
+void addNamespace(Snapshot& snapshot, const NetNamespace& row) {
+  auto& [inode, devicesEnd, flags] = snapshot.namespaces;
+  if (row.devices) {
+    for (const NetDevice& device : *row.devices) addDevice(snapshot, device);
+  }
+  inode.push_back(row.inode);
+  devicesEnd.push_back(static_cast<uint32_t>(snapshot.devices.index.size()));
+  flags.push_back(flagsOf(row));
+}
+
 }  // namespace
 
 uint32_t StringTable::add(std::string_view text) {
@@ -144,6 +188,7 @@ Snapshot makeSnapshot(const WalkResult& walk) {
   snapshot.owners = {column(walk.owners, &Owner::process), column(walk.owners, &Owner::fd)};
   snapshot.otherSockets = otherColumns(walk.others, walk.otherOwners);
   snapshot.otherOwners = {column(walk.otherOwners, &Owner::process), column(walk.otherOwners, &Owner::fd)};
+  for (const NetNamespace& row : walk.namespaces) addNamespace(snapshot, row);
   snapshot.quality = walk.quality;
   return snapshot;
 }

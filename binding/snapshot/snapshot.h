@@ -64,6 +64,20 @@ struct Snapshot {
   } otherSockets;
   Owners otherOwners;
 
+  struct Namespaces {
+    std::vector<uint32_t> inode, devicesEnd;
+    std::vector<uint8_t> flags;
+  } namespaces;
+
+  struct Devices {
+    std::vector<uint32_t> index, name, addressesEnd;
+    std::vector<uint8_t> mac, flags;
+  } devices;
+
+  struct DeviceAddresses {
+    std::vector<uint8_t> address, family;
+  } deviceAddresses;
+
   StringTable strings;
   Quality quality;
 };

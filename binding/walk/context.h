@@ -27,6 +27,8 @@ enum class Pass : size_t {
   kTasksAgain,
   kTables,
   kTablesAgain,
+  kNamespaces,
+  kNamespacesAgain,
   kBootAgain,
 };
 

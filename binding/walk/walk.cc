@@ -37,6 +37,7 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
   held.rings.insert(held.rings.end(), tasks.rings.begin(), tasks.rings.end());
   addUnheldSockets(context, held);
   context.quality.sockets = static_cast<uint32_t>(held.sockets.size());
+  auto namespaces = readNetNamespaces(context);
 
   std::vector<ProcessDetails> details;
   if (options.details) details = readDetails(context, tasks.processes);
@@ -63,6 +64,7 @@ Result<WalkResult> walk(const Kernel& kernel, const WalkOptions& options, const 
       .owners = std::move(held.owners),
       .others = std::move(held.others),
       .otherOwners = std::move(held.otherOwners),
+      .namespaces = std::move(namespaces),
       .quality = context.quality,
   };
 }

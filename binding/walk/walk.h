@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernel/kernel.h"
+#include "walk/network_devices.h"
 #include "walk/process.h"
 #include "walk/quality.h"
 #include "walk/socket.h"
@@ -32,6 +33,7 @@ struct WalkResult {
   std::vector<OtherSocket> others;
   /// In the order of `others`.
   std::vector<Owner> otherOwners;
+  std::vector<NetNamespace> namespaces;
   Quality quality;
 };
 

@@ -57,6 +57,7 @@ export function columns(processes: readonly ProcessCells[], sockets: readonly So
       ...{ ownersEnd: new Uint32Array(), kind: new Uint8Array() },
     },
     otherOwners: { count: 0, process: new Uint32Array(), fd: new Uint32Array() },
+    ...networkColumns(),
     strings,
     quality: QUALITY,
   };
@@ -66,6 +67,53 @@ export const QUALITY: NativeQuality = {
   ...{ elapsedNs: 1000, processes: 0, threads: 0, fdTables: 0, files: 0, sockets: 0 },
   ...{ retries: 0, torn: 0, abandoned: 0, badPointers: 0, limited: 0 },
 };
+
+/** A network namespace as a test writes it; flags are the columns'. */
+export interface NamespaceCells {
+  inode?: number;
+  flags?: number;
+  devices?: readonly {
+    name?: number;
+    index?: number;
+    mac?: readonly number[];
+    flags?: number;
+    addresses?: readonly { family: number; bytes: readonly number[] }[];
+  }[];
+}
+
+/** Of network namespaces; names are ids of strings. */
+export function networkColumns(namespaces: readonly NamespaceCells[] = []) {
+  const devices = namespaces.flatMap(({ devices = [] }) => devices);
+  const found = devices.flatMap(({ addresses = [] }) => addresses);
+  const ends = (counts: readonly number[]) => {
+    let end = 0;
+    return Uint32Array.from(counts, (count) => {
+      end += count;
+      return end;
+    });
+  };
+  return {
+    networkNamespaces: {
+      count: namespaces.length,
+      inode: Uint32Array.from(namespaces, ({ inode = 0 }) => inode),
+      devicesEnd: ends(namespaces.map(({ devices = [] }) => devices.length)),
+      flags: Uint8Array.from(namespaces, ({ flags = 0 }) => flags),
+    },
+    networkDevices: {
+      count: devices.length,
+      index: Uint32Array.from(devices, ({ index = 1 }) => index),
+      name: Uint32Array.from(devices, ({ name = 0 }) => name),
+      mac: Uint8Array.from(devices.flatMap(({ mac = [0, 0, 0, 0, 0, 0] }) => mac)),
+      flags: Uint8Array.from(devices, ({ flags = 0 }) => flags),
+      addressesEnd: ends(devices.map(({ addresses = [] }) => addresses.length)),
+    },
+    deviceAddresses: {
+      count: found.length,
+      address: addresses(found.map(({ bytes }) => bytes)),
+      family: Uint8Array.from(found, ({ family }) => family),
+    },
+  };
+}
 
 const u8 = (values: number[]) => Uint8Array.from(values);
 const u16 = (values: number[]) => Uint16Array.from(values);

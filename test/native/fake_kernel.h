@@ -53,6 +53,9 @@ class FakeKernel {
     link(initTask_ + kTasks, initTask_ + kTasks, initTask_ + kTasks);
     net_ = allocate();
     guest.write(net_, kNetInum);
+    netList_ = allocate();
+    link(netList_, netList_, netList_);
+    listNet(net_);
     pidNamespace_ = allocate();
     guest.write(pidNamespace_, kPidInum);
     pidNode_ = allocate(1024);
@@ -214,6 +217,70 @@ class FakeKernel {
     guest.write(p.fdtable + 16, p.bits);
   }
 
+  struct DeviceSpec {
+    std::string_view name = "lo";
+    uint32_t index = 1;
+    std::string_view mac{"\0\0\0\0\0\0", 6};
+    bool physical = false;
+  };
+  /// A network device, by the addresses that tests break things at.
+  struct Device {
+    VirtualAddress device, in, in6;
+  };
+
+  /// Another network namespace than the initial one.
+  VirtualAddress addNet(uint32_t inum) {
+    const VirtualAddress net = allocate();
+    guest.write(net, inum);
+    listNet(net);
+    return net;
+  }
+  VirtualAddress initNet() const { return net_; }
+  /// list_del_rcu of a namespace's device.
+  void removeDevice(const Device& device) {
+    const VirtualAddress node = device.device + kDevList;
+    const VirtualAddress next{guest.read(node)}, previous{guest.read(node + 8)};
+    guest.write(previous, next);
+    guest.write(next + 8, previous);
+    guest.write(node + 8, uint64_t{0xdead'0000'0000'0122});  // LIST_POISON2
+  }
+
+  Device addDevice(VirtualAddress net, const DeviceSpec& spec) {
+    Device d{.device = allocate(), .in = allocate(), .in6 = allocate()};
+    guest.map(d.device + kDevName, bytesOf(spec.name));
+    guest.write(d.device + kDevIndex, spec.index);
+    guest.map(d.device + kDevMac, bytesOf(spec.mac));
+    guest.write(d.device + kDevAddr, d.device + kDevMac);
+    guest.write(d.device + kDevAddrLen, static_cast<uint8_t>(spec.mac.size()));
+    guest.write(d.device + kDevParent, uint64_t{spec.physical});
+    guest.write(d.device + kDevIp, d.in);
+    guest.write(d.device + kDevIp6, d.in6);
+    guest.write(d.in, d.device);
+    guest.write(d.in6, d.device);
+    link(d.in6 + 8, d.in6 + 8, d.in6 + 8);
+    append(net + kDevBase, d.device + kDevList);
+    return d;
+  }
+  void setName(const Device& device, std::string_view name) {
+    guest.map(device.device + kDevName, bytesOf(name));
+  }
+  /// Puts an IPv4 address in front of the device's.
+  VirtualAddress addIpv4(const Device& device, std::string_view bytes) {
+    const VirtualAddress address = allocate();
+    guest.write(address, guest.read(device.in + 8));
+    guest.write(address + 8, device.in);
+    guest.map(address + 16, bytesOf(bytes));
+    guest.write(device.in + 8, address);
+    return address;
+  }
+  VirtualAddress addIpv6(const Device& device, std::string_view bytes) {
+    const VirtualAddress address = allocate();
+    guest.write(address + 16, device.in6);
+    guest.map(address + 24, bytesOf(bytes));
+    append(device.in6 + 8, address);
+    return address;
+  }
+
   /// A socket with its file; `sock` makes the file lead to another sock than one of its own.
   File addSocket(const SocketSpec& spec) {
     File f{.file = allocate()};
@@ -276,6 +343,8 @@ class FakeKernel {
             .layout = layout(),
             .symbols = {.init_task = initTask_,
                         .socket_file_ops = kSocketFileOps,
+                        .net_namespace_list = netList_,
+                        .init_net = net_,
                         .raw_v4_hashinfo = rawTable_,
                         .init_pid_ns = pidNamespace_}};
   }
@@ -311,6 +380,11 @@ class FakeKernel {
                             kSkUid = 24, kSkNet = 32, kSkSocket = 40, kSkV6Remote = 48, kSkV6Local = 64,
                             kConnList = 80, kFirst = 96, kSkNode = 112, kSkBindNode = 128;
   static constexpr uint32_t kRawBuckets = 4;
+  // struct net
+  static constexpr uint64_t kNetList = 8, kDevBase = 24;
+  // struct net_device
+  static constexpr uint64_t kDevList = 0, kDevName = 16, kDevIndex = 32, kDevAddrLen = 36, kDevAddr = 40,
+                            kDevParent = 48, kDevIp = 56, kDevIp6 = 64, kDevMac = 72;
 
   static Layout layout() {
     const auto field = [](uint64_t offset, uint32_t size) {
@@ -361,8 +435,15 @@ class FakeKernel {
     l.sock.socket = field(kSkSocket, 8);
     l.sock.uid = field(kSkUid, 4);
     l.inet_sock = {field(kSkSport, 2), field(kSkDport, 2)};
-    l.tables = Layout::SocketTables{field(0, 8), field(8, 8), field(kSkNode, 16), field(kSkBindNode, 16), {},
-                                    {},          {}};
+    l.tables = Layout::SocketTables{
+        field(0, 8), field(8, 8), field(kSkNode, 16), field(kSkBindNode, 16), field(kNetList, 16), {}, {}};
+    l.network.devices = Layout::NetDevices{field(kDevBase, 16), field(kDevList, 16), field(kDevName, 16),
+                                           field(kDevIndex, 4), field(kDevAddr, 8),  field(kDevAddrLen, 1),
+                                           field(kDevParent, 8)};
+    l.network.ipv4 = Layout::Ipv4Addresses{field(kDevIp, 8), field(0, 8), field(8, 8),
+                                           field(0, 8),      field(8, 8), field(16, 4)};
+    l.network.ipv6 = Layout::Ipv6Addresses{field(kDevIp6, 8), field(0, 8),  field(8, 16),
+                                           field(0, 16),      field(16, 8), field(24, 16)};
     l.raw_table = field(0, 8);
     l.raw_table->elements = kRawBuckets;
     l.mptcp = Layout::Mptcp{field(kConnList, 16), field(kFirst, 8), {}, field(0, 16), field(16, 8)};
@@ -376,6 +457,11 @@ class FakeKernel {
     return address;
   }
 
+  void listNet(VirtualAddress net) {
+    append(netList_, net + kNetList);
+    link(net + kDevBase, net + kDevBase, net + kDevBase);
+  }
+
   // list_add_tail
   void append(VirtualAddress head, VirtualAddress node) {
     VirtualAddress last;
@@ -386,7 +472,7 @@ class FakeKernel {
   }
 
   uint64_t used_ = 0;
-  VirtualAddress initTask_, net_, pidNamespace_, pidNode_, nsproxy_, rawTable_;
+  VirtualAddress initTask_, net_, netList_, pidNamespace_, pidNode_, nsproxy_, rawTable_;
 };
 
 }  // namespace xfilter::test
