@@ -27,6 +27,9 @@ const CODES = [
   "TOOL_NOT_FOUND",
   "LAYOUT_INCOMPLETE",
   "REGISTERS_NOT_FOUND",
+  "INTERFACE_NOT_FOUND",
+  "INTERFACE_UNSEEN",
+  "INTERFACE_UNKNOWN",
   "ATTACH_BUDGET",
   "WALK_BUDGET",
   "BACKEND_NOT_FOUND",
@@ -75,6 +78,9 @@ const CODES = [
  * | `TOOL_NOT_FOUND` | a program that is needed to convert a file is not installed |
  * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
  * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
+ * | `INTERFACE_NOT_FOUND` | a network device of the guest is not on this machine, or not in this network namespace, or there is none |
+ * | `INTERFACE_UNSEEN` | the guest's packets, or some of them, go by what the host's netfilter never sees |
+ * | `INTERFACE_UNKNOWN` | the target does not tell by which network devices its guest is connected |
  * | `ATTACH_BUDGET` | the kernel was not found within `attachBudgetMs` |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
  * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`) is not installed |

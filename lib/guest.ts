@@ -7,6 +7,7 @@ import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import type { Pauses } from "./pause/pauses.ts";
 import { sleep, unlessAborted } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
+import type { HostInterface } from "./sources/interfaces.ts";
 import { checkWatchOptions, type Difference, differences, type WatchOptions } from "./watch.ts";
 
 /**
@@ -46,6 +47,13 @@ export interface Guest extends ClosesItself {
    */
   watch(options?: WatchOptions): AsyncGenerator<Difference, void, undefined>;
   /**
+   * The network devices of this machine that the guest's packets go through: its taps, by what QEMU's process has open.
+   *
+   * @throws XFilterError: INTERFACE_UNKNOWN for an image; INTERFACE_NOT_FOUND if there is none, or elsewhere; INTERFACE_UNSEEN
+   * if packets of the guest go by what the host's netfilter does not see; SOURCE_PERMISSION, TOOL_NOT_FOUND (`ip`), CLOSED
+   */
+  interfaces(): Promise<readonly HostInterface[]>;
+  /**
    * A profile of the guest's kernel, as JSON: what was resolved of its types and symbols. Given to a later
    * `introspect()` as the file `profile`, it stands for the guest's own word on both.
    *
@@ -74,6 +82,7 @@ export interface CpusOptions {
 export interface Attachable {
   /** Whether QEMU told that the guest is not the one that was attached to. */
   changed(): Promise<boolean>;
+  interfaces(): Promise<readonly HostInterface[]>;
   /** To a kernel that is seen to run. */
   attach(signal: AbortSignalLike): Promise<{ native: NativeGuest; pauses?: Pauses }>;
   close(): void;
@@ -153,6 +162,16 @@ export class AttachedGuest implements Guest {
       return { ...walked, reattached };
     };
     return differences(poll, (milliseconds) => this.#sleep(milliseconds, signal), intervalMs);
+  }
+
+  async interfaces(): Promise<readonly HostInterface[]> {
+    this.#checkOpen();
+    if (this.#live) return this.#track(this.#live.interfaces());
+    throw new XFilterError(
+      "INTERFACE_UNKNOWN",
+      "an image does not tell by which network devices its guest is connected",
+      "Attach to the guest that runs, or name its devices (--interface)",
+    );
   }
 
   profile(): string {

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export type { GuestInterface } from "./backends/backend.ts";
 export type { Cpu, CpuJson, CpuTask } from "./cpu.ts";
 export type { Discrepancy, DiscrepancyKind } from "./discrepancy.ts";
 export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./errors.ts";
@@ -19,5 +20,6 @@ export { createProfile, type ProfileOptions } from "./profile.ts";
 export type { Rows } from "./rows.ts";
 export type { Quality, Snapshot, SnapshotJson } from "./snapshot.ts";
 export type { Endpoint, Owner, Protocol, Socket, SocketJson, SocketState, UnownedReason } from "./socket.ts";
+export type { HostInterface } from "./sources/interfaces.ts";
 export type { Target, VmcoreTarget } from "./sources/target.ts";
 export type { Changes, Difference, WatchOptions } from "./watch.ts";

@@ -92,6 +92,7 @@ export async function introspect(target: string | Target, options: IntrospectOpt
     const { native, pauses } = await attachLive(false, signal);
     const attachable = {
       changed: () => live.changed(),
+      interfaces: () => live.interfaces(),
       attach: (signal: AbortSignalLike) => attachLive(true, signal),
       close: () => live.close(),
     };

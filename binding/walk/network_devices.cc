@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kMaxName = 16;            // IFNAMSIZ
 constexpr uint64_t kMinDevice = 1024;      // A struct net_device takes more.
+constexpr size_t kMaxDevices = 1 << 20;    // far above what guests have in earnest
 constexpr size_t kMaxAddresses = 1 << 20;  // of all devices together
 constexpr int kRounds = 4;
 
@@ -127,7 +128,7 @@ class Reading {
 
   WalkContext& walk_;
   const Layout::Network& layout_;
-  size_t devicesLeft_ = walk_.roomFor(kMinDevice);
+  size_t devicesLeft_ = std::min(walk_.roomFor(kMinDevice), kMaxDevices);
   size_t addressesLeft_ = kMaxAddresses;
 };
 
@@ -175,22 +176,24 @@ void keepStanding(WalkContext& walk, const std::vector<NetNamespace>& before,
 
 std::vector<NetNamespace> readNetNamespaces(WalkContext& walk) {
   if (!walk.live()) return Reading(walk).take();
+  if (!walk.budget.spendLong()) return {};
   walk.renew(Pass::kNamespaces);
   const Quality before = walk.quality;
   auto rows = Reading(walk).take();
-  for (int round = 1;; ++round) {
+  for (int round = 1; walk.budget.spendLong(); ++round) {
     walk.quality.forgive(before);
     walk.quality.limited = before.limited;
     walk.renew(round == 1 ? Pass::kNamespacesAgain : Pass::kOther);
     auto now = Reading(walk).take();
-    if (now == rows) return now;
-    if (round == kRounds || !walk.budget.spend()) {
+    if (now == rows) break;
+    if (round == kRounds) {
       keepStanding(walk, rows, now);
       return now;
     }
     ++walk.quality.retries;
     rows = std::move(now);
   }
+  return rows;
 }
 
 }  // namespace xfilter

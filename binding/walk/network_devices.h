@@ -22,12 +22,12 @@ struct DeviceAddress {
 struct NetDevice {
   VirtualAddress device;
   uint32_t index = 0;
-  std::string name;
-  std::optional<std::array<uint8_t, 6>> mac;
+  std::string name{};
+  std::optional<std::array<uint8_t, 6>> mac{};
   /// Whether it hangs on a bus, as cards do: what the kernel makes of thin air (veth, bridge, tun) has no
   /// parent.
-  std::optional<bool> physical;
-  std::vector<DeviceAddress> addresses;
+  std::optional<bool> physical{};
+  std::vector<DeviceAddress> addresses{};
 
   friend bool operator==(const NetDevice&, const NetDevice&) = default;
 };
@@ -36,8 +36,8 @@ struct NetDevice {
 struct NetNamespace {
   VirtualAddress net;
   uint32_t inode = 0;  // 0: unknown
-  std::optional<bool> initial;
-  std::optional<std::vector<NetDevice>> devices;
+  std::optional<bool> initial{};
+  std::optional<std::vector<NetDevice>> devices{};
 
   friend bool operator==(const NetNamespace&, const NetNamespace&) = default;
 };

@@ -64,8 +64,14 @@ export class Monitor {
     return this.#ended;
   }
 
+  /** What QEMU says of its networks (`info network`); undefined after `close`: another client may hold it. */
+  async networks(signal?: AbortSignalLike): Promise<string | undefined> {
+    return this.#qmp && ask(await this.connect(signal), "info network", signal);
+  }
+
   close(): void {
     this.#qmp?.close();
+    this.#qmp = undefined;
     this.#located = undefined;
   }
 

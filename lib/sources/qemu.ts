@@ -1,6 +1,7 @@
 import { XFilterError } from "../errors.ts";
 import type { NativeProcess } from "../native.ts";
 import type { AbortSignalLike } from "../options.ts";
+import { type HostInterface, qemuInterfaces } from "./interfaces.ts";
 import { Monitor } from "./monitor.ts";
 import type { Qmp } from "./qmp.ts";
 import type { QemuSource } from "./target.ts";
@@ -11,6 +12,8 @@ export interface LiveSource {
   locate(signal?: AbortSignalLike): Promise<NativeProcess>;
   /** Whether QEMU told, since `locate`, that the guest is not what it was. */
   changed(): Promise<boolean>;
+  /** The host's network devices that are the guest's, after `locate`. */
+  interfaces(): Promise<HostInterface[]>;
   close(): void;
 }
 
@@ -20,12 +23,20 @@ export function liveSource({ qmp, pid }: QemuSource): LiveSource {
 }
 
 function byProcess(pid: number): LiveSource {
-  return { locate: async () => ({ pid, regions: [] }), changed: async () => false, close: () => {} };
+  return {
+    locate: async () => ({ pid, regions: [] }),
+    changed: async () => false,
+    interfaces: () => qemuInterfaces(pid),
+    close: () => {},
+  };
 }
 
 /** The monitor stays connected as long as the guest is attached: it serves one client, and says what happens to the guest. */
 function byMonitor(path: string): LiveSource {
   const monitor = new Monitor(path);
+  let pid = 0;
+  // When it is left to the guard, it is not asked any more.
+  let networks: string | undefined;
   return {
     /** Rejects as `Monitor.locate` does, and with PROCESS_UNKNOWN, GUEST_CONFIDENTIAL, GUEST_MIGRATING. */
     async locate(signal) {
@@ -39,9 +50,12 @@ function byMonitor(path: string): LiveSource {
           "In a container, share the host's pid namespace; else give the process id (qemu:pid:PID)",
         );
       }
-      return { pid: qmp.peer, regions };
+      pid = qmp.peer;
+      networks = await monitor.networks(signal);
+      return { pid, regions };
     },
     changed: () => monitor.changed(),
+    interfaces: async () => qemuInterfaces(pid, (await monitor.networks()) ?? networks),
     close: () => monitor.close(),
   };
 }

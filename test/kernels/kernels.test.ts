@@ -5,6 +5,7 @@ import { buildImage } from "../../vmcore-fixtures/image.ts";
 import { recipes } from "../../vmcore-fixtures/recipes.ts";
 import { compare } from "./compare.ts";
 import { cpuDifferences } from "./cpus.ts";
+import { networkDifferences } from "./networks.ts";
 import { selectedNames } from "./selection.ts";
 
 const selected = process.env.XFILTER_KERNELS?.split(",") ?? selectedNames([], new Date());
@@ -42,6 +43,13 @@ describe.each(selected)("%s", (name) => {
       expect(differences).toEqual([]);
       // Nobody hides anything in these guests, and they stand still.
       expect(snapshot.discrepancies).toEqual([]);
+    });
+  });
+
+  it("knows each network namespace, and each address that a socket of it has as one of its devices'", async () => {
+    await withGuest("elf", async (guest) => {
+      const { networkNamespaces } = await guest.snapshot();
+      expect(networkDifferences(fixture.truth(), networkNamespaces)).toEqual([]);
     });
   });
 

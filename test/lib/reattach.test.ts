@@ -55,6 +55,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
       state.told = false;
       return told;
     },
+    interfaces: async () => [],
     attach: async () => {
       await state.attaching;
       const error = booting.pop();

@@ -43,6 +43,21 @@ describe.each([
     expect(found).toEqual([]);
   });
 
+  it("tells its card from what its kernel makes itself, by its namespace's devices", async () => {
+    const { networkNamespaces } = await attached({ qemu: { qmp: live.qmp } }, (guest) => guest.snapshot());
+    const [initial] = networkNamespaces.filter(({ initial }) => initial);
+    expect(initial?.devices?.filter(({ physical }) => physical)).toEqual([
+      expect.objectContaining({ mac: "52:54:00:12:34:56", addresses: expect.arrayContaining(["10.0.3.15"]) }),
+    ]);
+    expect(initial?.devices?.map(({ name }) => name)).toContain("dummy0");
+  });
+
+  it("has a network of QEMU's own, which the host's netfilter does not see", async () => {
+    const interfaces = (target: Target) => attached(target, (guest) => guest.interfaces());
+    await expect(interfaces({ qemu: { qmp: live.qmp } })).rejects.toMatchObject({ code: "INTERFACE_UNSEEN" });
+    await expect(interfaces({ qemu: { pid: live.pid } })).rejects.toMatchObject({ code: "INTERFACE_NOT_FOUND" });
+  });
+
   describe("while its users churn", () => {
     let tally: ChurnTally;
 
