@@ -93,6 +93,12 @@ describe("a guest", () => {
     await guest.close();
     await expect(guest.cpus()).rejects.toMatchObject({ name: "XFilterError", code: "CLOSED" });
   });
+  it("does not know, of an image, by which devices the guest was connected; nor anything once it is closed", async () => {
+    const { guest } = fakeGuest();
+    await expect(guest.interfaces()).rejects.toMatchObject({ name: "XFilterError", code: "INTERFACE_UNKNOWN" });
+    await guest.close();
+    await expect(guest.interfaces()).rejects.toMatchObject({ code: "CLOSED" });
+  });
   it("has its kernel in JSON with bytes in decimal", () => {
     const { kernel } = fakeGuest().guest;
     expect(kernel.physBase).toBe(-0x1000000n);
