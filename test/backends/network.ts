@@ -29,20 +29,27 @@ export class GuestNetwork {
     this.plug();
   }
 
-  /** Makes the pair of devices, and an operator's own chains behind ours, which count what came past them. */
+  /** Makes the pair of devices. */
   plug(): void {
     const { pid } = this.#holder;
     sh(`ip link add ${TAP} type veth peer name eth0 netns ${pid}
       ip addr add ${HOST.v4}/24 dev ${TAP}; ip addr add ${HOST.v6}/64 dev ${TAP} nodad; ip link set ${TAP} up`);
     this.sh(`ip addr add ${GUEST.v4}/24 dev eth0; ip addr add ${GUEST.v6}/64 dev eth0 nodad
       ip link set lo up; ip link set eth0 up`);
+    this.watch();
+  }
+
+  /** Makes an operator's own chains behind ours, which count what came past them. */
+  watch(): void {
     const chain = (name: string, hook: string) =>
       `chain ${name} { type filter hook ${hook} device ${TAP} priority 100; ether saddr ${SENDER} counter; }`;
-    sh(`nft 'table netdev operator { ${chain("out", "ingress")}; ${chain("in", "egress")}; }'`);
+    sh(
+      `nft 'add table netdev operator; delete table netdev operator; table netdev operator { ${chain("out", "ingress")}; ${chain("in", "egress")}; }'`,
+    );
   }
 
   unplug(): void {
-    sh(`ip link del ${TAP}; nft delete table netdev operator`);
+    sh(`ip link del ${TAP}`);
   }
 
   /** Runs in the guest. */

@@ -23,6 +23,11 @@ export function guestComment(guest: string): string {
   return MARK + escapeBytes(guest, MAX_COMMENT - MARK.length);
 }
 
+/** What lines of the host's log begin with. Of more than 127 bytes nft 1.0.6 dies. */
+export function logPrefix(direction: string, guest: string): string {
+  return `xfilter ${direction} ${escapeBytes(guest, 80)}: `;
+}
+
 /** The guest of a comment, escaped; null if it is not one of ours. */
 export function guestOfComment(comment: string): string | null {
   return comment.startsWith(MARK) ? comment.slice(MARK.length) : null;

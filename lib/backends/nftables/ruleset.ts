@@ -1,6 +1,6 @@
 import type { Direction } from "../../rules/rule.ts";
 import type { GuestInterface } from "../backend.ts";
-import { guestComment } from "./names.ts";
+import { guestComment, logPrefix } from "./names.ts";
 import type { Json } from "./nft.ts";
 import { dhcp, match, protocol, TAGS } from "./packets.ts";
 import { CLASSES, type Class } from "./slots.ts";
@@ -125,7 +125,7 @@ function* directionRules({ guest }: Frame, direction: Direction): Generator<[cha
     yield [side, { jump: { target: `rest_${side}` } }];
     if (family === 6) yield [side, { goto: { target: `headless_${direction}` } }];
   }
-  yield [`log_${direction}`, LOG_LIMIT, { log: { prefix: `xfilter ${direction} ${guestComment(guest)}: ` } }];
+  yield [`log_${direction}`, LOG_LIMIT, { log: { prefix: logPrefix(direction, guest) } }];
   yield [`log_${direction}`, { accept: null }];
   if (direction !== "out") return;
   yield ["reject_out", match({ meta: { key: "l4proto" } }, 6), { reject: { type: "tcp reset" } }];
