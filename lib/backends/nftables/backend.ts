@@ -134,8 +134,8 @@ class NftablesBackend implements RuleBackend {
       if (renews) this.#renewed = now;
       this.#count(broken, wanted);
       this.#made = text ?? (await frameText(table, signal));
-      this.#held = wanted;
     }
+    this.#held = wanted;
     this.#broken = false;
     this.#damaged = false;
     this.#wanted = wanted;
@@ -146,13 +146,13 @@ class NftablesBackend implements RuleBackend {
   /** Looks what the firewall holds, and what is wrong with it. */
   async #look(frame: Frame, signal: AbortSignal): Promise<{ listing: Listing | null; problems: string[] }> {
     const problems = await changedInterfaces(frame.interfaces);
-    const objects = await listTable(frame.table, signal);
+    const [objects, text] = await Promise.all([listTable(frame.table, signal), frameText(frame.table, signal)]);
     const listing = objects === null ? null : readListing(objects);
     if (listing === null) problems.push(`there is no table ${frame.table}`);
     else {
       problems.push(...listing.strange, ...missing(frame, listing));
-      const changed = this.#made !== null && this.#made !== (await frameText(frame.table, signal));
-      if (changed) problems.push(`the table ${frame.table} was changed by somebody else`);
+      if (this.#made !== null && this.#made !== text)
+        problems.push(`the table ${frame.table} was changed by somebody else`);
     }
     this.#held = listing?.content ?? EMPTY;
     this.#broken = this.#made === null || problems.length > 0;

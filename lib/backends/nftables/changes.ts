@@ -21,6 +21,9 @@ export function changesBetween(
   held: Content,
   wanted: Content,
 ): Changes {
+  if (held === wanted) {
+    return { commands: [], added: [], removed: [], unchanged: wanted.patterns.size, touchesFrame: false };
+  }
   const inTable = { family: "netdev", table };
   const [before, after] = [listsOf(held), listsOf(wanted)];
   const gone = [...held.slots.values()].filter((slot) => slot.verdict !== wanted.slots.get(slot.id)?.verdict);

@@ -53,8 +53,12 @@ export const EMPTY: Content = { patterns: new Map(), slots: new Map(), rest: new
 /** Numbers, which nft takes where /etc/protocols is missing, too. */
 const PROTOCOLS = { tcp: 6, udp: 17, udplite: 136 } as const;
 
-/** Where the patterns of a plan go. Of two patterns for the same packets the first stays. `before` spares spelling again what was spelled. */
+/**
+ * Where the patterns of a plan go. Of two patterns for the same packets the first stays. What `before` has is not spelled
+ * again; if it is the same plan, it is returned.
+ */
 export function compile(planned: readonly KeyedPattern[], before = EMPTY): Content {
+  if (sameKeys(planned, before.patterns)) return before;
   const patterns = new Map<string, KeyedPattern>();
   const slots = new Map<string, { map: string; key: (string | number)[]; patterns: KeyedPattern[] }>();
   const rest = new Map<string, KeyedPattern[]>();
@@ -80,6 +84,12 @@ export function compile(planned: readonly KeyedPattern[], before = EMPTY): Conte
     return [id, { id, ...slot, verdict: verdictOf(slot.map, slot.patterns, digests) }];
   });
   return { patterns, slots: new Map(named), rest };
+}
+
+function sameKeys(planned: readonly KeyedPattern[], before: ReadonlyMap<string, unknown>): boolean {
+  if (planned.length !== before.size) return false;
+  const keys = before.keys();
+  return planned.every(({ key }) => key === keys.next().value);
 }
 
 export function slotId(map: string, key: readonly (string | number)[]): string {
