@@ -88,6 +88,15 @@ describe("the tarball", () => {
     writeFileSync(join(consumer, "both.mjs"), program);
     expect(run("node", "both.mjs", image)).toBe("2\n");
   });
+  it("has the backends, for both kinds of module", () => {
+    const program = `
+      import { createRequire } from "node:module";
+      import { nftables } from "xfilter-core/backends";
+      const { dryRun } = createRequire(import.meta.url)("xfilter-core/backends");
+      console.log(nftables().name, dryRun().name);`;
+    writeFileSync(join(consumer, "backends.mjs"), program);
+    expect(run("node", "backends.mjs")).toBe("nftables dry-run\n");
+  });
   it.each(["mts", "cts"])("has types for a strict .%s file", (extension) => {
     const typed = `
       import { introspect, type Process, type Snapshot, XFilterError } from "xfilter-core";

@@ -205,9 +205,14 @@ async function supportedDirections(frame: Frame, signal: AbortSignal): Promise<r
   } catch (cause) {
     if (!refused(cause)) throw cause;
     const what = `Kernel or nft lack what is needed here (chains at devices, maps with counters): ${(cause as Error).message}`;
-    throw new XFilterError("BACKEND_UNSUPPORTED", what, "Linux 5.10 and nftables 1.0 are the oldest that can do it", {
-      cause,
-    });
+    throw new XFilterError(
+      "BACKEND_UNSUPPORTED",
+      what,
+      "Linux 6.18 with nftables 1.0.6 can do it: try a newer kernel, or a newer nftables",
+      {
+        cause,
+      },
+    );
   }
 }
 
