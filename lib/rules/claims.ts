@@ -1,7 +1,7 @@
 import { hex } from "../address.ts";
 import type { Owner, Socket } from "../socket.ts";
 import type { Claim, Verdict } from "./claim.ts";
-import { type Flow, isFlowProtocol, toFlow, tupleKey } from "./flow.ts";
+import { type Flow, isFlowProtocol, localPortOf, toFlow, tupleKey } from "./flow.ts";
 import type { Matcher } from "./matcher.ts";
 import { type HeldFlow, MISSING_MAX } from "./state.ts";
 import type { Unenforced } from "./unenforced.ts";
@@ -127,7 +127,7 @@ function remains(
   const waiting: [Socket, Flow, Held][] = [];
   const taken = new Set<Held>();
   for (const socket of sockets) {
-    if (!isFlowProtocol(socket.protocol) || !ports.has(socket.local.port)) continue;
+    if (!isFlowProtocol(socket.protocol) || !ports.has(localPortOf(socket))) continue;
     const flow = toFlow(socket);
     const before = flow && left.get(tupleKey(flow));
     if (!before) continue;

@@ -1,7 +1,7 @@
 import type { Socket } from "../socket.ts";
 import type { FoundClaim } from "./claims.ts";
 import type { Member } from "./ends.ts";
-import { type Flow, isFlowProtocol, isLoopback, toFlow } from "./flow.ts";
+import { type Flow, isFlowProtocol, isLoopback, localPortOf, toFlow } from "./flow.ts";
 import type { RuleProtocol } from "./rule.ts";
 
 /** @internal The sockets at the local ports of which rules have something to say: those they mean, and the others. */
@@ -9,13 +9,19 @@ export class Crowd {
   readonly #atPort = new Map<string, Member[]>();
   readonly #sameEnds = new Map<string, Member[]>();
 
-  constructor(sockets: Iterable<Socket>, claims: readonly FoundClaim[], nics: ReadonlySet<number> | null) {
-    if (claims.length === 0) return;
-    const ports = new Set(claims.map(({ flow }) => flow.local.port));
+  /** `asking`: the claims at whose ports it is to look. */
+  constructor(
+    sockets: Iterable<Socket>,
+    claims: readonly FoundClaim[],
+    asking: readonly FoundClaim[],
+    nics: ReadonlySet<number> | null,
+  ) {
+    if (asking.length === 0) return;
+    const ports = new Set(asking.map(({ flow }) => flow.local.port));
     const claimOf = new Map(claims.map((claim) => [claim.socket, claim]));
     const members: Member[] = [];
     for (const socket of sockets) {
-      if (!isFlowProtocol(socket.protocol) || !ports.has(socket.local.port)) continue;
+      if (!isFlowProtocol(socket.protocol) || !ports.has(localPortOf(socket))) continue;
       const claim = claimOf.get(socket) ?? null;
       const flow = claim ? claim.flow : toFlow(socket);
       if (flow === null || (!claim && !passes(flow, nics))) continue;
@@ -24,7 +30,8 @@ export class Crowd {
       members.push({ flow, claim, listeners, owned: reason === null });
     }
     for (const claim of claims) {
-      if (claim.socket === null) members.push({ flow: claim.flow, claim, listeners: false, owned: false });
+      if (claim.socket === null && ports.has(claim.flow.local.port))
+        members.push({ flow: claim.flow, claim, listeners: false, owned: false });
     }
     members.sort((a, b) => Number(a.flow.sock > b.flow.sock) - Number(a.flow.sock < b.flow.sock));
     for (const member of members) this.#add(member);

@@ -5,6 +5,9 @@ import type { Direction } from "./rule.ts";
 import { describeFlow, type Unenforced } from "./unenforced.ts";
 import type { Unit } from "./unit.ts";
 
+/** @internal */
+export const DIRECTIONS: readonly Direction[] = ["out", "in"];
+
 /** @internal A socket at a local port, with what the rules say of it. */
 export interface Member {
   readonly flow: Flow;

@@ -1,6 +1,5 @@
 import type { Claim, Verdict } from "./claim.ts";
 import type { PlannedPattern } from "./pattern.ts";
-import { flowKey } from "./pattern-key.ts";
 import { describeFlow, type Unenforced } from "./unenforced.ts";
 import type { Unit } from "./unit.ts";
 
@@ -44,7 +43,7 @@ function byPrecedence(units: readonly Unit[], maxFlows: number): Unit[] {
 function exact(patterns: readonly PlannedPattern[]): PlannedPattern[] {
   const byFlow = new Map<string, PlannedPattern>();
   for (const pattern of patterns) {
-    const flow = flowKey(pattern);
+    const flow = pattern.key.slice(0, -pattern.action.length);
     const other = byFlow.get(flow);
     if (!other || other.reason === "exception") byFlow.set(flow, pattern);
   }

@@ -1,21 +1,21 @@
 import { argumentRangeError } from "../errors.ts";
 import type { Snapshot } from "../snapshot.ts";
-import { bites, type Claim, decide, demands, namedAddresses, type Verdict } from "./claim.ts";
-import { type FoundClaim, findClaims, type Held, toHeld } from "./claims.ts";
+import { bites, type Claim, decide, demands, type Verdict } from "./claim.ts";
+import { findClaims, type Held, toHeld } from "./claims.ts";
 import { Crowd } from "./crowd.ts";
-import { addEnds, type EndsContext, isNever, type Member } from "./ends.ts";
+import { DIRECTIONS, type EndsContext } from "./ends.ts";
 import { AddressBook, isLoopback } from "./flow.ts";
 import { withinLimit } from "./limit.ts";
 import { Matcher } from "./matcher.ts";
-import { formatNetwork, type Network, networkProblem, parseNetwork } from "./network.ts";
-import { type NamespaceFacts, nicNamespaces, ownAddresses } from "./nic.ts";
+import { type Network, networkProblem, parseNetwork } from "./network.ts";
+import { type NamespaceFacts, nicNamespaces } from "./nic.ts";
 import type { Plan } from "./pattern.ts";
 import { type Pinned, ProcessIndex, pin } from "./pins.ts";
-import type { Direction, Rule } from "./rule.ts";
+import type { Rule } from "./rule.ts";
 import type { PlanState, RuleState } from "./state.ts";
 import { formatRule } from "./text.ts";
 import { describeFlow, Unenforced } from "./unenforced.ts";
-import { Unit } from "./unit.ts";
+import { connectedUnits, portUnits } from "./units.ts";
 
 export { emptyPlanState, type PlanState, parsePlanState } from "./state.ts";
 export { widenedPlan } from "./widened.ts";
@@ -38,8 +38,6 @@ export interface PlanInput {
 }
 
 const MAX_FLOWS = 65_536;
-/** @internal */
-export const DIRECTIONS: readonly Direction[] = ["out", "in"];
 
 /** What a firewall should hold, by what a snapshot says and the rules ask. */
 export function createPlan(input: PlanInput): { plan: Plan; state: PlanState } {
@@ -56,10 +54,11 @@ export function createPlan(input: PlanInput): { plan: Plan; state: PlanState } {
   findFlowless(snapshot, matchers, unenforced);
   const nics = nicNamespaces(snapshot.networkNamespaces, processes);
   const sent = claims.filter((claim) => leavesGuest(claim, nics, context));
-  const crowd = new Crowd(snapshot.sockets, sent, nics);
+  const asking = sent.filter((claim) => biting(claim, context).size > 0);
+  const crowd = new Crowd(snapshot.sockets, sent, asking, nics);
   const units = [
-    ...connectedUnits(sent, crowd, context),
-    ...portUnits(sent, crowd, snapshot.networkNamespaces, context),
+    ...connectedUnits(asking, crowd, context),
+    ...portUnits(asking, crowd, snapshot.networkNamespaces, context),
   ].filter(({ size }) => size > 0);
   const { patterns, inForce } = withinLimit(units, maxFlows, unenforced);
 
@@ -152,6 +151,13 @@ function leavesGuest(claim: Claim, nics: ReadonlySet<number> | null, context: En
 function biting(claim: Claim, { addresses }: EndsContext): Set<Verdict> {
   const { families, local, remote } = claim.flow;
   const found = new Set<Verdict>();
+  if (remote === null && local.address === null) {
+    // Addresses that rules name for it come to bear at ends of their own.
+    for (const verdict of claim.verdicts) {
+      const { action, localNetworks } = verdict.rule;
+      if (action !== "accept" && localNetworks?.some(({ family }) => families.includes(family))) found.add(verdict);
+    }
+  }
   for (const direction of DIRECTIONS) {
     if (remote) {
       const verdict = decide(claim, direction, addresses);
@@ -165,73 +171,4 @@ function biting(claim: Claim, { addresses }: EndsContext): Set<Verdict> {
     }
   }
   return found;
-}
-
-/** Connected sockets: a pattern for each, unless another socket has the same ends and nothing to answer for. */
-function connectedUnits(claims: readonly FoundClaim[], crowd: Crowd, context: EndsContext): Unit[] {
-  const units = new Map<string, Unit>();
-  for (const claim of claims) {
-    const { flow } = claim;
-    if (flow.remote === null) continue;
-    for (const direction of DIRECTIONS) {
-      const verdict = decide(claim, direction, context.addresses);
-      if (!verdict || verdict.rule.action === "accept") continue;
-      if (verdict.rule.action !== "log" && isNever(flow, context)) {
-        const what = `${describeFlow(flow)}: its other end is never to be blocked`;
-        context.unenforced.add("never-block", verdict.rule, verdict.owner, flow.sock, what);
-        continue;
-      }
-      const same = crowd.sameEnds(flow);
-      const innocent = same.find((other) => other.claim === null || !isBitten(other.claim, direction, context));
-      if (innocent) {
-        const what = `${describeFlow(flow)}: another socket has the same ends`;
-        context.unenforced.add("shared-port", verdict.rule, verdict.owner, flow.sock, what);
-        continue;
-      }
-      const { protocol, families, local, remote } = flow;
-      const family = families[0]!;
-      const key = `${protocol}${family} ${local.address} ${local.port} ${remote.address} ${remote.port}`;
-      const unit = units.get(key) ?? new Unit(key);
-      units.set(key, unit);
-      const ports = [remote.port, remote.port] as const;
-      unit.add(0, { direction, family, protocol, local, remote: { address: remote.address, ports } }, claim, verdict);
-    }
-  }
-  return [...units.values()];
-}
-
-function isBitten(claim: Claim, direction: Direction, { addresses }: EndsContext): boolean {
-  const verdict = decide(claim, direction, addresses);
-  return verdict !== undefined && verdict.rule.action !== "accept";
-}
-
-/** Sockets that are not connected: all of one port together, since their patterns are wider than a socket. */
-function portUnits(
-  claims: readonly FoundClaim[],
-  crowd: Crowd,
-  namespaces: readonly NamespaceFacts[] | undefined,
-  context: EndsContext,
-): Unit[] {
-  const units = new Map<string, { unit: Unit; named: Set<string>; family: 4 | 6; members: readonly Member[] }>();
-  for (const claim of claims) {
-    const { flow } = claim;
-    if (flow.remote !== null) continue;
-    const own = flow.local.address === null ? ownAddresses(namespaces, flow.netns) : null;
-    const [named, unknown] = flow.local.address === null ? namedAddresses(claim, own) : [[], []];
-    for (const { rule, owner } of unknown) {
-      const what = `${describeFlow(flow)}: is bound to no address, and which the guest has is not known`;
-      context.unenforced.add("local-network", rule, owner, flow.sock, what);
-    }
-    for (const family of flow.families) {
-      const key = `${flow.protocol}${family} ${flow.local.port}`;
-      const members = crowd.atPort(flow.protocol, family, flow.local.port);
-      const entry = units.get(key) ?? { unit: new Unit(key), named: new Set<string>(), family, members };
-      units.set(key, entry);
-      for (const address of named) if (address.family === family) entry.named.add(formatNetwork(address));
-    }
-  }
-  for (const { unit, named, family, members } of units.values()) {
-    for (const direction of DIRECTIONS) addEnds(unit, members, named, family, direction, context);
-  }
-  return Array.from(units.values(), ({ unit }) => unit);
 }

@@ -1,6 +1,6 @@
 import type { Claim, Verdict } from "./claim.ts";
 import type { FlowPattern, PatternReason, PlannedPattern } from "./pattern.ts";
-import { flowKey, patternKey } from "./pattern-key.ts";
+import { flowKey } from "./pattern-key.ts";
 
 /** @internal Patterns that are put in force together, or not at all: an exception never without what it excepts from, nor the other way round. */
 export class Unit {
@@ -52,6 +52,6 @@ export class Unit {
     const flow = flowKey(pattern);
     if (this.#flows.has(flow)) return;
     this.#flows.add(flow);
-    this.ranks[rank].push({ ...pattern, key: patternKey(pattern), ...why });
+    this.ranks[rank].push({ ...pattern, key: `${flow} ${pattern.action}`, ...why });
   }
 }

@@ -1,3 +1,4 @@
+import { DIRECTIONS } from "./ends.ts";
 import { formatNetwork, isAddress, type Network, overlap, parseNetwork } from "./network.ts";
 import type { FlowPattern, Plan, PlannedPattern } from "./pattern.ts";
 import { flowKey, patternKey } from "./pattern-key.ts";
@@ -12,7 +13,6 @@ const WHO: readonly (keyof Rule)[] = [
 /** More local ports of one rule become all of them. */
 const LOCAL_PORTS_MAX = 1_024;
 const PROTOCOLS: readonly RuleProtocol[] = ["tcp", "udp", "udplite"];
-const DIRECTIONS: readonly Direction[] = ["out", "in"];
 
 /** A rule without its who, for packets of one IP version. null in a list: all. */
 interface Wide {
