@@ -2,7 +2,7 @@ import { type Cpu, toCpu } from "./cpu.ts";
 import { invalidOption, toXFilterError, XFilterError, type XFilterErrorCode } from "./errors.ts";
 import { runJob } from "./job.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
-import type { NativeGuest, NativeJob, NativeWalkOptions } from "./native.ts";
+import type { NativeGuest, NativeJob, NativeSnapshot, NativeWalkOptions } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import type { Pauses } from "./pause/pauses.ts";
 import { sleep, unlessAborted } from "./sleep.ts";
@@ -70,6 +70,11 @@ export interface SnapshotOptions {
   readonly signal?: AbortSignalLike | undefined;
   /** Also read what each process was started as: `exe` and `args`, from its own pages. Default: false. */
   readonly details?: boolean | undefined;
+  /**
+   * Of a guest that is paused for its walks (`consistency: "pause"`): work on the snapshot that is done before the guest runs on,
+   * within the same `pauseBudgetMs`. `snapshot` rejects with what it rejects with.
+   */
+  readonly whilePaused?: ((snapshot: Snapshot) => Promise<void>) | undefined;
 }
 
 /** How to read the CPUs. */
@@ -131,11 +136,13 @@ export class AttachedGuest implements Guest {
   }
 
   async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
-    checkKeys(options, ["signal", "details"]);
-    const { signal, details = false } = options;
+    checkKeys(options, ["signal", "details", "whilePaused"]);
+    const { signal, details = false, whilePaused } = options;
     if (typeof details !== "boolean") throw invalidOption("details is not a boolean");
+    if (whilePaused && !this.#pauses) throw invalidOption('whilePaused is for guests with consistency "pause"');
     const walk = (options: NativeWalkOptions) => this.#native.walk({ ...options, details });
-    const { result, pauseMs } = await this.#walk(signal, walk);
+    const work = whilePaused && ((result: NativeSnapshot) => whilePaused(new WalkedSnapshot(result)));
+    const { result, pauseMs } = await this.#walk(signal, walk, work);
     return new WalkedSnapshot(result, pauseMs);
   }
 
@@ -183,6 +190,7 @@ export class AttachedGuest implements Guest {
   async #walk<T>(
     signal: AbortSignalLike | undefined,
     start: (options: NativeWalkOptions) => NativeJob<T>,
+    whilePaused?: (result: T) => Promise<void>,
   ): Promise<{ result: T; pauseMs: number }> {
     for (let reattaches = 0; ; reattaches++) {
       checkSignal(signal);
@@ -196,7 +204,7 @@ export class AttachedGuest implements Guest {
       }
       const native = this.#native;
       try {
-        return await this.#walkOnce(signal, start);
+        return await this.#walkOnce(signal, start, whilePaused);
       } catch (error) {
         const changed = error instanceof XFilterError && error.code === "GUEST_CHANGED";
         if (!changed || !this.#live || reattaches === MAX_REATTACHES) throw error;
@@ -251,6 +259,7 @@ export class AttachedGuest implements Guest {
   async #walkOnce<T>(
     signal: AbortSignalLike | undefined,
     start: (options: NativeWalkOptions) => NativeJob<T>,
+    whilePaused?: (result: T) => Promise<void>,
   ): Promise<{ result: T; pauseMs: number }> {
     const pauses = this.#pauses;
     if (!pauses) {
@@ -259,7 +268,11 @@ export class AttachedGuest implements Guest {
     }
     this.#checkOpen();
     const budgetMs = Math.min(this.#budgetMs, pauses.budgetMs);
-    const walk = () => this.#run(signal, () => start({ budgetMs, paused: true }));
+    const walk = async () => {
+      const result = await this.#run(signal, () => start({ budgetMs, paused: true }));
+      await whilePaused?.(result);
+      return result;
+    };
     try {
       return await this.#track(pauses.during(walk));
     } catch (error) {
