@@ -2,7 +2,10 @@ import { defineConfig } from "tsup";
 
 export default defineConfig([
   {
-    entry: { index: "lib/index.ts", rules: "lib/rules/index.ts", backends: "lib/backends/index.ts" },
+    entry: {
+      ...{ index: "lib/index.ts", rules: "lib/rules/index.ts", backends: "lib/backends/index.ts" },
+      filter: "lib/filter/index.ts",
+    },
     format: ["esm", "cjs"],
     // TypeScript 6 warns of an option that tsup 8 sets itself.
     dts: { compilerOptions: { ignoreDeprecations: "6.0" } },

@@ -10,7 +10,8 @@ export interface NamespaceFacts {
 
 /**
  * @internal The network namespaces that own a network card; null: not known, and taken for all. Where the namespaces were not read,
- * only the one of process 1 is believed to have one: what another's sockets send is rewritten in most guests.
+ * only the one of process 1 is believed to have one: what another's sockets send is rewritten in most guests. So it is where none
+ * has a card, in a guest that was given none, or one that was not told for a card.
  */
 export function nicNamespaces(
   namespaces: readonly NamespaceFacts[] | undefined,
@@ -24,7 +25,7 @@ export function nicNamespaces(
           ? initial === true
           : devices.some(({ physical }) => physical ?? initial === true),
     );
-    return new Set(owning.map(({ inode }) => inode!));
+    if (owning.length > 0) return new Set(owning.map(({ inode }) => inode!));
   }
   const first = processes.get(1)?.netns ?? null;
   return first === null ? null : new Set([first]);

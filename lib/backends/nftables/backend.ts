@@ -60,6 +60,10 @@ class NftablesBackend implements RuleBackend {
       interfaces: scope.interfaces,
       directions: this.#directions,
     };
+    if (scope.interfaces.length === 0) {
+      const advice = "Name the guest's device on this host, a tap or vif (--interface)";
+      throw new XFilterError("INTERFACE_NOT_FOUND", "No interface was given", advice);
+    }
     for (const { name } of scope.interfaces) {
       if ((await readDevice(name)) !== null) continue;
       const what = `There is no interface ${escapeBytes(name, 40)}`;

@@ -1,0 +1,227 @@
+import { toXFilterError, type XFilterError } from "../errors.ts";
+import type { Plan, PlannedPattern, Unenforceable } from "../rules/pattern.ts";
+import { createPlan, emptyPlanState, type PlanState, widenedPlan } from "../rules/plan.ts";
+import type { Rule } from "../rules/rule.ts";
+import type { Snapshot } from "../snapshot.ts";
+import { bootId } from "./boot-id.ts";
+import { requireCapable, withinCapabilities } from "./capabilities.ts";
+import type { ClearedReason, FilterEvent, OnUnreadable } from "./event.ts";
+import type { FilterStatus, InForce } from "./filter.ts";
+import type { CheckedOptions } from "./options.ts";
+import { StateFile } from "./state-file.ts";
+
+const NOTHING: Plan = { patterns: [], unenforceable: [] };
+
+/** Errors after which there is no guest to come back. */
+const OVER: readonly string[] = ["SOURCE_GONE", "CLOSED"];
+
+/** @internal One poll: snapshot → plan → difference → backend. Calls must not overlap. */
+export class Enforcer {
+  readonly #options: CheckedOptions;
+  readonly #tell: (event: FilterEvent) => void;
+  readonly #signal: AbortSignal;
+  readonly #stateFile: StateFile | null;
+  #rules: readonly Rule[];
+  #newRules = false;
+  #state: PlanState = emptyPlanState();
+  #bootId: string | null = null;
+  #plan: Plan = NOTHING;
+  /** Those that the plan at work was made from: patterns name them by their index. */
+  #planned: readonly Rule[] = [];
+  #inForce = new Map<string, InForce>();
+  #unenforceable = new Map<string, Unenforceable>();
+  #unreadableSince: number | null = null;
+  #applied: OnUnreadable | null = null;
+  /** Whether the firewall may hold something else than `#plan`. */
+  #inDoubt = true;
+  #inspectedAt = 0;
+  #reconciledAt = 0;
+  #lastApplyMs = 0;
+
+  constructor(options: CheckedOptions, tell: (event: FilterEvent) => void, signal: AbortSignal) {
+    this.#options = options;
+    this.#tell = tell;
+    this.#signal = signal;
+    this.#rules = options.rules;
+    this.#stateFile = options.stateDirectory === null ? null : new StateFile(options.stateDirectory, options.id);
+  }
+
+  /** The first poll. Rejects, the firewall unchanged, where it cannot be done. */
+  async open(): Promise<void> {
+    const { guest, backend } = this.#options;
+    const snapshot = await guest.snapshot({ signal: this.#signal });
+    await this.#boot(bootId(guest.kernel, snapshot));
+    requireCapable(this.#rules, backend.capabilities, backend.name);
+    await this.#apply(this.#planOf(snapshot), "gone");
+  }
+
+  setRules(rules: readonly Rule[]): void {
+    const { backend } = this.#options;
+    if (this.#bootId !== null) requireCapable(rules, backend.capabilities, backend.name);
+    this.#rules = rules;
+    this.#newRules = true;
+  }
+
+  /** Rejects when the guest is gone; everything else becomes an event. */
+  async poll(): Promise<void> {
+    const { guest, hold } = this.#options;
+    const signal = this.#signal;
+    try {
+      if (hold === "apply") await guest.snapshot({ signal, whilePaused: (snapshot) => this.#enforce(snapshot) });
+      else await this.#enforce(await guest.snapshot({ signal }));
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      const failure = toXFilterError(error);
+      if (OVER.includes(failure.code)) throw failure;
+      await this.#endure(failure);
+    }
+  }
+
+  async #enforce(snapshot: Snapshot): Promise<void> {
+    await this.#orTell(async () => {
+      const id = bootId(this.#options.guest.kernel, snapshot);
+      let why: ClearedReason = this.#newRules ? "rules" : "gone";
+      if (id !== this.#bootId) {
+        why = "booted";
+        await this.#boot(id);
+        this.#tell({ type: "booted", time: Date.now(), bootId: id });
+      }
+      this.#newRules = false;
+      if (this.#unreadableSince !== null) {
+        this.#unreadableSince = null;
+        this.#applied = null;
+        this.#tell({ type: "readable", time: Date.now() });
+      }
+      await this.#apply(this.#planOf(snapshot), why);
+    });
+  }
+
+  /** Another boot: nobody in it is who he was. */
+  async #boot(id: string): Promise<void> {
+    const { backend, id: name, interfaces, leaseMs } = this.#options;
+    if (this.#bootId !== null) await backend.close({ keep: true });
+    await backend.open({ id: name, bootId: id, interfaces }, { signal: this.#signal, leaseMs });
+    this.#state = this.#stateFile?.load(id) ?? emptyPlanState();
+    this.#bootId = id;
+    this.#inDoubt = true;
+  }
+
+  #planOf(snapshot: Snapshot): Plan {
+    const { neverBlock, maxFlows, backend } = this.#options;
+    const now = Date.now();
+    const rules = this.#rules;
+    const { plan, state } = createPlan({ snapshot, rules, state: this.#state, now, neverBlock, maxFlows });
+    this.#planned = rules;
+    this.#state = state;
+    this.#stateFile?.save(this.#bootId!, state);
+    this.#tellUnenforceable(plan.unenforceable);
+    return withinCapabilities(plan, backend.capabilities);
+  }
+
+  #tellUnenforceable(unenforceable: readonly Unenforceable[]): void {
+    const known = this.#unenforceable;
+    this.#unenforceable = new Map(unenforceable.map((entry) => [`${entry.reason} ${entry.rule} ${entry.sock}`, entry]));
+    for (const [key, entry] of this.#unenforceable) {
+      if (known.has(key)) continue;
+      this.#tell({ type: "unenforceable", time: Date.now(), matched: this.#planned[entry.rule]!, ...entry });
+    }
+  }
+
+  /** The guest cannot be read. */
+  async #endure(error: XFilterError): Promise<void> {
+    const { onUnreadable, maxHoldMs, neverBlock, backend } = this.#options;
+    const now = Date.now();
+    this.#unreadableSince ??= now;
+    const held = onUnreadable === "hold" && now - this.#unreadableSince < maxHoldMs;
+    const applied = onUnreadable === "hold" && !held ? "release" : onUnreadable;
+    if (applied !== this.#applied) this.#tell({ type: "unreadable", time: now, error, applied });
+    this.#applied = applied;
+    const plans = {
+      hold: () => this.#plan,
+      release: () => NOTHING,
+      widen: () => widenedPlan(this.#planned, neverBlock),
+    };
+    const plan = withinCapabilities(plans[applied](), backend.capabilities);
+    await this.#orTell(() => this.#apply(plan, "unreadable"));
+  }
+
+  /** The firewall's own failures end no filter: it tries again at the next poll. */
+  async #orTell(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (this.#signal.aborted) throw this.#signal.reason;
+      this.#inDoubt = true;
+      this.#tell({ type: "failed", time: Date.now(), error: toXFilterError(error) });
+    }
+  }
+
+  /** Asks the firewall only when there is something to change, to look at or to renew. */
+  async #apply(plan: Plan, why: ClearedReason): Promise<void> {
+    const { reconcileMs, leaseMs } = this.#options;
+    const start = performance.now();
+    const keys = new Map(plan.patterns.map((pattern) => [pattern.key, pattern]));
+    const added = plan.patterns.filter(({ key }) => !this.#inForce.has(key));
+    const removed = [...this.#inForce.keys()].filter((key) => !keys.has(key));
+    // The order of patterns is theirs by their keys, so two plans with the same keys are the same to a firewall.
+    const changed = added.length > 0 || removed.length > 0;
+    if (this.#inDoubt || start - this.#inspectedAt >= reconcileMs) await this.#inspect(!this.#inDoubt);
+    const renew = leaseMs !== null && start - this.#reconciledAt >= leaseMs / 3;
+    if (!changed && !this.#inDoubt && !renew) return;
+    await this.#options.backend.reconcile(plan, { signal: this.#signal });
+    this.#lastApplyMs = performance.now() - start;
+    this.#reconciledAt = start;
+    this.#inDoubt = false;
+    this.#plan = plan;
+    this.#recordChanges(added, removed, why);
+  }
+
+  /** Looks at what the firewall really holds. `expected`: it should be what was put there. */
+  async #inspect(expected: boolean): Promise<void> {
+    const installed = await this.#options.backend.inspect({ signal: this.#signal });
+    this.#inspectedAt = performance.now();
+    const packets = new Map(installed.patterns.map((pattern) => [pattern.key, pattern.packets]));
+    for (const [key, entry] of this.#inForce) {
+      this.#inForce.set(key, { ...entry, packets: packets.get(key) ?? entry.packets });
+    }
+    if (!expected) return;
+    const missing = [...this.#inForce.keys()].filter((key) => !packets.has(key)).length;
+    const foreign = [...packets.keys()].filter((key) => !this.#inForce.has(key)).length;
+    if (installed.bites && missing === 0 && foreign === 0) return;
+    const counts = missing + foreign > 0 ? [`${missing} patterns were missing, ${foreign} were not ours`] : [];
+    this.#tell({ type: "repaired", time: Date.now(), problems: [...installed.problems, ...counts] });
+    this.#inDoubt = true;
+  }
+
+  #recordChanges(added: readonly PlannedPattern[], removed: readonly string[], why: ClearedReason): void {
+    const time = Date.now();
+    for (const key of removed) {
+      const { pattern, rule, packets } = this.#inForce.get(key)!;
+      this.#inForce.delete(key);
+      this.#tell({ type: "cleared", time, pattern, rule, why, packets });
+    }
+    for (const pattern of added) {
+      const rule = pattern.rule === null ? null : this.#planned[pattern.rule]!;
+      this.#inForce.set(pattern.key, { pattern, rule, since: time, packets: null });
+      this.#tell({ type: "set", time, pattern, rule });
+    }
+  }
+
+  status(): Omit<FilterStatus, "running" | "polls" | "missedPolls" | "lastPollMs"> {
+    return {
+      bootId: this.#bootId,
+      lastApplyMs: this.#lastApplyMs,
+      inForce: [...this.#inForce.values()],
+      unenforceable: [...this.#unenforceable.values()],
+      unreadableSince: this.#unreadableSince,
+    };
+  }
+
+  /** Takes what is in force out of the firewall, or leaves it. What another filter left is not ours before it was adopted. */
+  async close(keep: boolean): Promise<void> {
+    if (this.#bootId === null) return;
+    const adopted = this.#reconciledAt > 0;
+    await this.#options.backend.close({ keep: keep || !adopted });
+    if (!keep) this.#recordChanges([], [...this.#inForce.keys()], "stopped");
+  }
+}

@@ -1,0 +1,8 @@
+/**
+ * The loop that keeps a firewall in step with rules and a guest's processes.
+ *
+ * @packageDocumentation
+ */
+export type { ClearedReason, FilterEvent, OnUnreadable } from "./event.ts";
+export { createFilter, type Filter, type FilterStatus, type InForce } from "./filter.ts";
+export type { FilterOptions } from "./options.ts";

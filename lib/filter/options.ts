@@ -1,0 +1,103 @@
+import type { GuestInterface, RuleBackend } from "../backends/backend.ts";
+import { argumentRangeError, invalidOption } from "../errors.ts";
+import type { Guest } from "../guest.ts";
+import { checkKeys } from "../options.ts";
+import type { Rule } from "../rules/rule.ts";
+import { parseRules } from "../rules/schema.ts";
+import type { OnUnreadable } from "./event.ts";
+
+/** What to filter, by which rules, and how. */
+export interface FilterOptions {
+  /** Stays the caller's: the filter does not close it. */
+  readonly guest: Guest;
+  /** Rules as objects, or in their one-line form. */
+  readonly rules: readonly (Rule | string)[];
+  readonly backend: RuleBackend;
+  /** Names the guest on this host, the same after a restart: its QMP socket's path, its domain's name. */
+  readonly id: string;
+  /** The host's network devices that are the guest's. */
+  readonly interfaces: readonly GuestInterface[];
+  /** Milliseconds from the start of one poll to the start of the next: 1 to 3,600,000, default 200. */
+  readonly intervalMs?: number;
+  /** Milliseconds from one look at what the firewall really holds to the next: default 5,000. */
+  readonly reconcileMs?: number;
+  /**
+   * Of a guest that is paused for its walks: whether it runs on after the walk (default), or only when the firewall holds what the
+   * walk found, so that nothing slips out between.
+   */
+  readonly hold?: "walk" | "apply";
+  readonly onUnreadable?: OnUnreadable;
+  /** Milliseconds that "hold" holds: default 300,000. */
+  readonly maxHoldMs?: number;
+  /** What becomes of what is in force when this process dies: it stays (default), or it ends after so many milliseconds. */
+  readonly onAgentDeath?: "persist" | { readonly leaseMs: number };
+  /** Addresses and networks that are never blocked, "192.0.2.1" or "2001:db8::/64". */
+  readonly neverBlock?: readonly string[];
+  /** Patterns at most: default 65,536. What is more is `unenforceable`. */
+  readonly maxFlows?: number;
+  /** Path of a directory in which pins and sticking verdicts survive this process. Default: they do not. */
+  readonly stateDirectory?: string;
+}
+
+/** @internal */
+export interface CheckedOptions {
+  readonly guest: Guest;
+  readonly rules: readonly Rule[];
+  readonly backend: RuleBackend;
+  readonly id: string;
+  readonly interfaces: readonly GuestInterface[];
+  readonly intervalMs: number;
+  readonly reconcileMs: number;
+  readonly hold: "walk" | "apply";
+  readonly onUnreadable: OnUnreadable;
+  readonly maxHoldMs: number;
+  readonly leaseMs: number | null;
+  readonly neverBlock: readonly string[];
+  readonly maxFlows: number;
+  readonly stateDirectory: string | null;
+}
+
+const KEYS = [
+  ...["guest", "rules", "backend", "id", "interfaces", "intervalMs", "reconcileMs", "hold", "onUnreadable"],
+  ...["maxHoldMs", "onAgentDeath", "neverBlock", "maxFlows", "stateDirectory"],
+];
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const MAX_FLOWS = 65_536;
+/** A lease is renewed at a third of its time; a shorter one would be renewed at every poll. */
+const MIN_LEASE_MS = 1_000;
+
+/** @internal Throws TypeError and RangeError with the codes ERR_INVALID_OPTION and ERR_INVALID_RULE. */
+export function checkFilterOptions(options: FilterOptions): CheckedOptions {
+  checkKeys(options, KEYS);
+  const { guest, backend, id, interfaces, hold = "walk", onUnreadable = "hold" } = options;
+  const { neverBlock = [], stateDirectory = null, onAgentDeath = "persist" } = options;
+  if (typeof guest?.snapshot !== "function") throw invalidOption("guest is not what introspect() resolves with");
+  if (typeof backend?.reconcile !== "function") throw invalidOption("backend is no RuleBackend");
+  if (typeof id !== "string" || id === "") throw invalidOption("id is not a text that names the guest");
+  if (!Array.isArray(interfaces)) throw invalidOption("interfaces is not a list");
+  oneOf("hold", hold, ["walk", "apply"]);
+  oneOf("onUnreadable", onUnreadable, ["hold", "release", "widen"]);
+  if (typeof onAgentDeath !== "object") oneOf("onAgentDeath", onAgentDeath, ["persist"]);
+  const leaseMs = typeof onAgentDeath === "object" ? onAgentDeath.leaseMs : null;
+  if (!Array.isArray(neverBlock)) throw invalidOption("neverBlock is not a list of addresses and networks");
+  return {
+    ...{ guest, backend, id, interfaces, hold, onUnreadable, neverBlock, stateDirectory },
+    rules: parseRules(options.rules),
+    intervalMs: numberFrom("intervalMs", options.intervalMs ?? 200, 1, HOUR_MS),
+    reconcileMs: numberFrom("reconcileMs", options.reconcileMs ?? 5_000, 100, HOUR_MS),
+    maxHoldMs: numberFrom("maxHoldMs", options.maxHoldMs ?? 300_000, 0, DAY_MS),
+    leaseMs: leaseMs === null ? null : numberFrom("onAgentDeath.leaseMs", leaseMs, MIN_LEASE_MS, DAY_MS),
+    maxFlows: numberFrom("maxFlows", options.maxFlows ?? MAX_FLOWS, 1, MAX_FLOWS),
+  };
+}
+
+function oneOf(name: string, value: unknown, values: readonly string[]): void {
+  if (!values.includes(value as string)) throw invalidOption(`${name} is none of ${values.join(", ")}`);
+}
+
+function numberFrom(name: string, value: number, least: number, most: number): number {
+  if (typeof value !== "number") throw invalidOption(`${name} is not a number`);
+  if (value >= least && value <= most) return value;
+  throw argumentRangeError("ERR_INVALID_OPTION", `${name} is a number from ${least} to ${most}, not ${value}.`);
+}

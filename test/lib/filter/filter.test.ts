@@ -1,0 +1,277 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { XFilterError } from "../../../lib/errors.ts";
+import { createFilter, type Filter, type FilterEvent, type FilterOptions } from "../../../lib/filter/index.ts";
+import { MemoryBackend } from "./memory-backend.ts";
+import { MemoryGuest } from "./memory-guest.ts";
+
+const interfaces = [{ name: "tap0", index: 7, mac: "02:00:00:00:00:01" }];
+const NO_SSH_FOR_MALLORY = "deny tcp from any to any 22 out uid 1003";
+
+let guest: MemoryGuest;
+let backend: MemoryBackend;
+let filter: Filter | undefined;
+
+beforeEach(() => {
+  guest = new MemoryGuest();
+  backend = new MemoryBackend();
+  guest.processes = [
+    { pid: 101, uid: 1001, comm: "alice" },
+    { pid: 103, uid: 1003, comm: "mallory" },
+  ];
+  guest.flows = [
+    { pid: 101, localPort: 40001, remotePort: 22 },
+    { pid: 103, localPort: 40003, remotePort: 22 },
+    { pid: 103, localPort: 40080, remotePort: 80 },
+  ];
+});
+
+afterEach(async () => {
+  await filter?.stop();
+  filter = undefined;
+});
+
+async function started(options: Partial<FilterOptions> = {}): Promise<Filter> {
+  filter = createFilter({
+    ...{ guest: guest.asGuest(), backend, id: "vm1", interfaces, rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
+    ...options,
+  });
+  await filter.start();
+  return filter;
+}
+
+/** What is in force, as "local port → remote port". */
+const inForce = () => [...backend.held.values()].map(({ local, remote }) => `${local.port} → ${remote.ports?.[0]}`);
+
+/** Waits for an event that fits; the ones after it can be waited for then. */
+async function event<T extends FilterEvent["type"]>(events: AsyncIterator<FilterEvent>, type: T) {
+  for (;;) {
+    const { done, value } = await events.next();
+    if (done) throw new Error(`The filter ended without "${type}".`);
+    if (value.type === type) return value as Extract<FilterEvent, { type: T }>;
+  }
+}
+
+const polls = async (count: number) => {
+  const enough = guest.snapshots + count;
+  while (guest.snapshots < enough) await new Promise((resolve) => setTimeout(resolve, 2));
+};
+
+describe("a filter that starts", () => {
+  it("has the rules in force when start() resolves, for nobody else", async () => {
+    await started();
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("changes nothing and rejects when the guest cannot be read", async () => {
+    guest.failure = new XFilterError("WALK_BUDGET", "too long", "");
+    await expect(started()).rejects.toMatchObject({ code: "WALK_BUDGET" });
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("refuses a rule that the backend cannot hold, before anything is changed", async () => {
+    const reject = started({ rules: ["reject tcp from any 22 to any in uid 1003"] });
+    await expect(reject).rejects.toMatchObject({ code: "BACKEND_UNSUPPORTED" });
+    expect(backend.calls).not.toContain("reconcile");
+    await filter?.stop();
+    expect(backend.calls.at(-1)).toBe("close, kept");
+  });
+
+  it("drops what enters where a rule for both ways rejects what leaves", async () => {
+    await started({ rules: ["reject tcp from any to any 22 uid 1003"] });
+    const actions = [...backend.held.values()].map(({ direction, action }) => `${direction} ${action}`);
+    expect(actions.sort()).toEqual(["in drop", "out reject"]);
+  });
+});
+
+describe("a filter that polls", () => {
+  it("asks the firewall for nothing while nothing changes", async () => {
+    await started();
+    const before = backend.calls.length;
+    await polls(20);
+    expect(backend.calls.slice(before)).toEqual([]);
+  });
+
+  it("blocks a new connection, and lets go of one that is gone", async () => {
+    const events = (await started()).events();
+    guest.flows = [...guest.flows.slice(0, 1), { pid: 103, localPort: 40004, remotePort: 22 }];
+    expect(await event(events, "cleared")).toMatchObject({ why: "gone", pattern: { local: { port: 40003 } } });
+    expect(inForce()).toEqual(["40004 → 22"]);
+  });
+
+  it("says who was blocked and by which rule", async () => {
+    filter = createFilter({
+      ...{ guest: guest.asGuest(), backend, id: "vm1", interfaces, rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
+    });
+    const events = filter.events();
+    await filter.start();
+    expect(await event(events, "set")).toMatchObject({
+      pattern: { owner: { pid: 103, comm: "mallory" }, reason: "matched" },
+      rule: { action: "drop", uid: 1003 },
+    });
+  });
+
+  it("takes new rules from the next poll on", async () => {
+    const filter = await started();
+    const events = filter.events();
+    filter.setRules(["deny tcp from any to any 80 out uid 1003"]);
+    expect(await event(events, "cleared")).toMatchObject({ why: "rules" });
+    expect(inForce()).toEqual(["40080 → 80"]);
+  });
+
+  it("keeps the old rules where new ones are wrong", async () => {
+    const filter = await started();
+    expect(() => filter.setRules(["deny tcp from nowhere"])).toThrow(
+      expect.objectContaining({ code: "ERR_INVALID_RULE" }),
+    );
+    await polls(2);
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("repairs what somebody else took out of the firewall", async () => {
+    const events = (await started({ reconcileMs: 100 })).events();
+    backend.held.clear();
+    expect(await event(events, "repaired")).toMatchObject({ problems: ["1 patterns were missing, 0 were not ours"] });
+    await polls(2);
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("tries again when the firewall fails", async () => {
+    const events = (await started()).events();
+    backend.failures.push(new XFilterError("INTERNAL", "the firewall is busy", ""));
+    guest.flows = [];
+    expect(await event(events, "failed")).toMatchObject({ error: { message: "The firewall is busy." } });
+    await event(events, "cleared");
+    expect(inForce()).toEqual([]);
+  });
+
+  it("never runs two polls at once, and tells how many it left out", async () => {
+    const events = (await started()).events();
+    guest.takes = 40;
+    expect((await event(events, "overrun")).missedPolls).toBeGreaterThan(0);
+  });
+
+  it("renews a lease although nothing changes", async () => {
+    await started({ onAgentDeath: { leaseMs: 1_000 } });
+    const reconciled = () => backend.calls.filter((call) => call === "reconcile").length;
+    const before = reconciled();
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(reconciled()).toBeGreaterThan(before);
+  });
+
+  it("lets a paused guest run on only when the firewall holds the plan, if it is to", async () => {
+    let order = "";
+    const snapshot = guest.snapshot.bind(guest);
+    guest.snapshot = async (options) => {
+      const taken = await snapshot(options);
+      order += " resumed";
+      return taken;
+    };
+    backend.during = async () => {
+      order += " applied";
+    };
+    await started({ hold: "apply" });
+    guest.flows = [];
+    order = "";
+    while (!order.includes("applied")) await polls(1);
+    expect(order).toMatch(/applied resumed/);
+  });
+});
+
+describe("a guest that cannot be read", () => {
+  const unreadable = new XFilterError("WALK_BUDGET", "too long", "");
+
+  it("leaves what is in force as it is (hold)", async () => {
+    const events = (await started()).events();
+    guest.failure = unreadable;
+    expect(await event(events, "unreadable")).toMatchObject({ applied: "hold", error: { code: "WALK_BUDGET" } });
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("is held no longer than it may be", async () => {
+    const events = (await started({ maxHoldMs: 30 })).events();
+    guest.failure = unreadable;
+    await event(events, "cleared");
+    expect(inForce()).toEqual([]);
+  });
+
+  it("has nothing in force (release), and everything again when it can be read", async () => {
+    const events = (await started({ onUnreadable: "release" })).events();
+    guest.failure = unreadable;
+    expect(await event(events, "cleared")).toMatchObject({ why: "unreadable" });
+    guest.failure = null;
+    await event(events, "set");
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("has its rules in force for everybody (widen)", async () => {
+    const events = (await started({ onUnreadable: "widen" })).events();
+    guest.failure = unreadable;
+    await event(events, "set");
+    const wide = [...backend.held.values()].map(({ family, direction, local, remote }) => ({
+      family,
+      direction,
+      local,
+      remote,
+    }));
+    const any = { direction: "out", local: { address: null, port: null }, remote: { address: null, ports: [22, 22] } };
+    expect(wide).toEqual([
+      { family: 4, ...any },
+      { family: 6, ...any },
+    ]);
+  });
+
+  it("ends the filter when it is gone, and nothing is left", async () => {
+    const events = (await started()).events();
+    guest.failure = new XFilterError("SOURCE_GONE", "QEMU has ended", "");
+    expect(await event(events, "ended")).toMatchObject({ error: { code: "SOURCE_GONE" } });
+    expect(inForce()).toEqual([]);
+  });
+});
+
+describe("a guest that boots anew", () => {
+  it("is told of, and nothing sticks to who is somebody else now", async () => {
+    const events = (await started()).events();
+    guest.boot = 2n;
+    guest.flows = [];
+    await event(events, "booted");
+    expect(await event(events, "cleared")).toMatchObject({ why: "booted" });
+    expect(backend.calls.slice(-3)).toEqual(["open", "inspect", "reconcile"]);
+  });
+});
+
+describe("a filter that stops", () => {
+  it("takes out of the firewall what it had put there", async () => {
+    await (await started()).stop();
+    expect(inForce()).toEqual([]);
+  });
+
+  it("leaves it there when it is to keep it", async () => {
+    await (await started()).stop({ keep: true });
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("ends the iteration of its events", async () => {
+    const events = (await started()).events();
+    await filter!.stop();
+    const types: string[] = [];
+    for await (const { type } of events) types.push(type);
+    expect(types).toEqual(["cleared", "ended"]);
+  });
+});
+
+describe("with a state directory", () => {
+  const directory = mkdtempSync(join(tmpdir(), "xfilter-state-"));
+  afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+  it("another filter goes on where the first was killed: a pid that is another process by then is not blocked", async () => {
+    await started({ rules: ["deny tcp from any to any 22 out pid 103"], stateDirectory: directory });
+    await filter!.stop({ keep: true });
+    guest.processes = [{ pid: 103, uid: 1001, comm: "alice", later: 500n }];
+    guest.flows = [{ pid: 103, localPort: 40009, remotePort: 22 }];
+    await started({ rules: ["deny tcp from any to any 22 out pid 103"], stateDirectory: directory });
+    expect(inForce()).toEqual([]);
+  });
+});

@@ -1,0 +1,77 @@
+import type { Guest, SnapshotOptions } from "../../../lib/guest.ts";
+import { type Snapshot, WalkedSnapshot } from "../../../lib/snapshot.ts";
+import { columns } from "../columns.ts";
+
+const ESTABLISHED = 1;
+/** Nanoseconds from the boot; a process that is started later has a later one. */
+const START = 1_000_000_000n;
+
+export interface MemoryProcess {
+  readonly pid: number;
+  readonly uid: number;
+  readonly comm?: string;
+  readonly ppid?: number;
+  /** Nanoseconds after a process with such a pid would have been started. */
+  readonly later?: bigint;
+}
+
+/** A connection from the guest's 10.0.0.2. */
+export interface MemoryFlow {
+  readonly pid: number;
+  readonly localPort: number;
+  readonly remotePort: number;
+}
+
+/** A guest of a few processes with TCP connections to 198.51.100.1, which a test changes between two polls. */
+export class MemoryGuest {
+  processes: MemoryProcess[] = [];
+  flows: MemoryFlow[] = [];
+  /** Which boot it is. */
+  boot = 1n;
+  /** What the next snapshots reject with. */
+  failure: Error | null = null;
+  snapshots = 0;
+  /** How long a snapshot takes, in milliseconds. */
+  takes = 0;
+  readonly kernel = { banner: "Linux version 6.1", kaslrOffset: 0n, physBase: 0n };
+
+  asGuest(): Guest {
+    return this as unknown as Guest;
+  }
+
+  async snapshot({ whilePaused }: SnapshotOptions = {}): Promise<Snapshot> {
+    this.snapshots++;
+    if (this.takes > 0) await new Promise((resolve) => setTimeout(resolve, this.takes));
+    if (this.failure) throw this.failure;
+    const snapshot = new WalkedSnapshot(columns(this.#processes(), this.#sockets()));
+    await whilePaused?.(snapshot);
+    return snapshot;
+  }
+
+  #processes() {
+    const all = [{ pid: 1, uid: 0, comm: "init" }, ...this.processes];
+    return all.map(({ pid, uid, comm = "nc", ppid = 1, later = 0n }: MemoryProcess) => ({
+      ...{ pid, comm },
+      columns: {
+        uid,
+        euid: uid,
+        ppid,
+        netns: 4026531840,
+        startTime: START * BigInt(pid) + this.boot + later,
+        task: this.boot,
+      },
+    }));
+  }
+
+  #sockets() {
+    return this.flows.map(({ pid, localPort, remotePort }, row) => ({
+      local: [10, 0, 0, 2],
+      remote: [198, 51, 100, 1],
+      owners: [{ pid, fd: 3 }],
+      columns: {
+        ...{ localPort, remotePort, state: ESTABLISHED, netns: 4026531840, inode: 100 + row },
+        ...{ sock: BigInt(0x1000 + localPort), uid: this.processes.find((process) => process.pid === pid)?.uid ?? 0 },
+      },
+    }));
+  }
+}
