@@ -24,6 +24,8 @@ export interface Context {
 
 /** What a command works with once its target is attached. */
 export interface Invocation extends Context {
+  /** As it was given. */
+  readonly target: string;
   readonly guest: Guest;
   readonly json: boolean;
   /** Takes a snapshot. After the command's output is written, what the snapshot may lack is warned of. */
@@ -84,7 +86,7 @@ export function guestCommand(
         return taken;
       };
       try {
-        await run({ ...context, guest, json, snapshot });
+        await run({ ...context, target, guest, json, snapshot });
         if (incomplete !== undefined) context.warn(incomplete);
       } finally {
         await guest.close();

@@ -3,14 +3,23 @@ import { Command, CommanderError } from "commander";
 import { XFilterError } from "../index.ts";
 import type { Context } from "./command.ts";
 import { escapeText } from "./escape.ts";
+import { blockCommand, filterCommand } from "./filter.ts";
 import { infoCommand } from "./info.ts";
 import { inFlags } from "./library-options.ts";
 import { Output } from "./output.ts";
+import { planCommand } from "./plan.ts";
 import { profileCommand } from "./profile.ts";
 import { psCommand } from "./ps.ts";
+import { rulesCommand } from "./rules.ts";
 import { ssCommand } from "./ss.ts";
+import { clearCommand, statusCommand } from "./status.ts";
 import { topCommand } from "./top.ts";
 import { watchCommand } from "./watch.ts";
+
+const COMMANDS: readonly ((context: Context) => Command)[] = [
+  ...[infoCommand, psCommand, ssCommand, watchCommand, topCommand, profileCommand],
+  ...[planCommand, filterCommand, blockCommand, rulesCommand, statusCommand, clearCommand],
+];
 
 const FAILED = 1;
 const USAGE = 2;
@@ -49,7 +58,7 @@ function report(error: unknown): number {
     return FAILED;
   }
   const { code = "INTERNAL", message = String(error) } = (error ?? {}) as { code?: string; message?: string };
-  if (code === "ERR_INVALID_TARGET" || code === "ERR_INVALID_OPTION") {
+  if (code === "ERR_INVALID_TARGET" || code === "ERR_INVALID_OPTION" || code === "ERR_INVALID_RULE") {
     printError("USAGE", usageMessage(code === "ERR_INVALID_OPTION" ? inFlags(message) : message));
     return USAGE;
   }
@@ -60,11 +69,11 @@ function report(error: unknown): number {
 function createProgram(context: Context, writeOut: (text: string) => void): Command {
   const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
   const program = new Command("xfilter").description(
-    "Lists the processes of a Linux guest and their sockets, from the guest's memory.",
+    "Lists the processes of a Linux guest and their sockets, from the guest's memory, and filters by them.",
   );
-  for (const make of [infoCommand, psCommand, ssCommand, watchCommand, topCommand, profileCommand])
-    program.addCommand(make(context));
-  for (const command of [program, ...program.commands]) {
+  for (const make of COMMANDS) program.addCommand(make(context));
+  const all = (command: Command): Command[] => [command, ...command.commands.flatMap(all)];
+  for (const command of all(program)) {
     command
       .version(version, "-V, --version", "print the version")
       .helpOption("-h, --help", "print this help")

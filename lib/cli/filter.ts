@@ -1,0 +1,169 @@
+import { type Command, Option } from "commander";
+import type { GuestInterface, RuleBackend } from "../backends/backend.ts";
+import { dryRun, nftables } from "../backends/index.ts";
+import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
+import type { Guest } from "../index.ts";
+import { parseRules, type Rule } from "../rules/index.ts";
+import { namedInterfaces } from "../sources/interfaces.ts";
+import { Audit } from "./audit.ts";
+import { type Context, guestCommand, type Invocation, notEmpty } from "./command.ts";
+import { parseDuration } from "./duration.ts";
+import { eventJson, formatFilterEvent } from "./filter-event.ts";
+import { readRules } from "./rules-file.ts";
+import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
+
+interface FilterFlags {
+  readonly rules: string;
+  readonly backend: "nftables" | "dry-run";
+  readonly interface?: readonly string[];
+  readonly interval: number;
+  readonly audit?: string;
+  readonly keep?: boolean;
+  readonly pause?: boolean;
+  readonly hold?: "walk" | "apply";
+  readonly onUnreadable?: "hold" | "release" | "widen";
+  readonly lease?: number;
+  readonly neverBlock?: readonly string[];
+  readonly state: string;
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+const more = (value: string, before: readonly string[] = []) => [...before, notEmpty(value)];
+
+export function filterCommand(context: Context): Command {
+  const command = guestCommand(
+    "filter",
+    "keep the firewall in step with rules and the guest's processes, until Ctrl-C",
+    context,
+    (invocation) => {
+      const flags = command.opts<FilterFlags>();
+      return filter(invocation, readRules(flags.rules), flags);
+    },
+  );
+  return withFlags(command.requiredOption("--rules <FILE>", "rules: JSON, or one a line"));
+}
+
+export function blockCommand(context: Context): Command {
+  const command = guestCommand(
+    "block",
+    "drop what one user or process sends and receives, until Ctrl-C",
+    context,
+    (invocation) => filter(invocation, parseRules([ruleOf(command.opts())]), command.opts<FilterFlags>()),
+  );
+  return withFlags(
+    command
+      .option("--uid <UID>", "user: real or effective id of a process, or who made the socket", Number)
+      .option("--pid <PID>", "process", Number)
+      .option("--comm <NAME>", "command name", notEmpty)
+      .option("--protocol <NAME>", "tcp, udp or udplite", notEmpty)
+      .option("--remote-port <PORT>", "port of the other end", Number)
+      .option("--local-port <PORT>", "port of the guest's end", Number)
+      .option("--remote-address <ADDRESS>", "address or network of the other end", notEmpty)
+      .addOption(new Option("--direction <WAY>", "seen from the guest; default: both").choices(["in", "out"]))
+      .option("--for <TIME>", "how long", parseDuration(DAY_MS)),
+  );
+}
+
+interface BlockFlags extends Partial<Omit<Rule, "action" | "forMs">> {
+  readonly for?: number;
+}
+
+/** What is not given stays out of the rule. */
+function ruleOf({ uid, pid, comm, protocol, remotePort, localPort, remoteAddress, direction, for: forMs }: BlockFlags) {
+  const who = { uid, pid, comm };
+  const what = { protocol, remotePort, localPort, remoteAddress, direction, forMs };
+  const given = Object.entries({ ...who, ...what }).filter(([, value]) => value !== undefined);
+  return { action: "drop", ...Object.fromEntries(given) };
+}
+
+function withFlags(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--backend <NAME>", "what holds the rules").choices(["nftables", "dry-run"]).default("nftables"),
+    )
+    .option(
+      "--interface <NAME>",
+      "the host's device that is the guest's, instead of those that QEMU has open; again for more",
+      more,
+    )
+    .addOption(
+      new Option("--interval <TIME>", "from one poll to the next: 200ms, 1s")
+        .argParser(parseDuration(HOUR_MS))
+        .default(200, "200ms"),
+    )
+    .option("--audit <FILE>", "append a line of JSON for each change", notEmpty)
+    .option("--keep", "leave what is in force in the firewall when this ends")
+    .addOption(
+      new Option(
+        "--hold <UNTIL>",
+        "with --pause: the guest stands still for the walk, or until the firewall holds the plan",
+      ).choices(["walk", "apply"]),
+    )
+    .addOption(
+      new Option(
+        "--on-unreadable <WHAT>",
+        "while the guest cannot be read: keep what is in force, take it out, or apply the rules to everybody",
+      ).choices(["hold", "release", "widen"]),
+    )
+    .option(
+      "--lease <TIME>",
+      "what is in force ends so long after this process died; default: it stays",
+      parseDuration(DAY_MS),
+    )
+    .option("--never-block <NETWORK>", "an address or network that no rule blocks; again for more", more)
+    .option("--state <DIRECTORY>", "where pins and verdicts survive this process", notEmpty, STATE_DIRECTORY);
+}
+
+async function filter(invocation: Invocation, rules: readonly Rule[], flags: FilterFlags): Promise<void> {
+  const { guest, target, output, signal, json } = invocation;
+  const audit = flags.audit === undefined ? null : new Audit(flags.audit);
+  const backend: RuleBackend = flags.backend === "nftables" ? nftables() : dryRun({ write: () => {} });
+  const interfaces = await interfacesOf(guest, flags);
+  const filter = createFilter({
+    ...{ guest, rules, backend, interfaces, id: target, intervalMs: flags.interval, stateDirectory: flags.state },
+    ...(flags.hold && { hold: flags.hold }),
+    ...(flags.onUnreadable && { onUnreadable: flags.onUnreadable }),
+    ...(flags.lease && { onAgentDeath: { leaseMs: flags.lease } }),
+    ...(flags.neverBlock && { neverBlock: flags.neverBlock }),
+  });
+  const status = new StatusFile(flags.state, target);
+  const print = async (event: FilterEvent) => {
+    audit?.write(eventJson(event));
+    status.write(filter.status(), interfaces);
+    // Ctrl-C is how this ends; what it released is in the audit file.
+    if (!signal.aborted) await (json ? output.json([eventJson(event)]) : output.lines([formatFilterEvent(event)]));
+  };
+  const events = filter.events();
+  const devices = interfaces.map(({ name }) => name).join(", ");
+  if (!json) await output.lines([`filtering ${devices || "no device"} by ${rules.length} rules with ${backend.name}`]);
+  try {
+    await filter.start();
+    status.write(filter.status(), interfaces);
+    const ending = untilEnded(filter, signal, flags.keep ?? false);
+    for await (const event of events) {
+      await print(event);
+      if (output.gone) break;
+      if (event.type === "ended" && event.error) throw event.error;
+    }
+    await ending;
+  } finally {
+    await filter.stop({ keep: flags.keep ?? false });
+    status.end(flags.keep ?? false);
+    audit?.close();
+  }
+}
+
+/** Those that were named, or that QEMU has open. What changes no firewall needs none, and an image has none. */
+async function interfacesOf(guest: Guest, flags: FilterFlags): Promise<readonly GuestInterface[]> {
+  if (flags.interface) return namedInterfaces(flags.interface);
+  if (flags.backend === "dry-run" && guest.kernel.format !== "qemu") return [];
+  return guest.interfaces();
+}
+
+/** Ctrl-C takes what is in force out of the firewall, or leaves it, and the loop then ends with its last events. */
+async function untilEnded(filter: Filter, signal: AbortSignal, keep: boolean): Promise<void> {
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  await filter.stop({ keep });
+}

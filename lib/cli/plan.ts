@@ -1,0 +1,36 @@
+import type { Command } from "commander";
+import { createPlan, emptyPlanState, formatRule, type Rule } from "../rules/index.ts";
+import { type Context, guestCommand, type Invocation } from "./command.ts";
+import { escapeText } from "./escape.ts";
+import { formatPattern, patternJson } from "./filter-event.ts";
+import { readRules } from "./rules-file.ts";
+
+export function planCommand(context: Context): Command {
+  const command = guestCommand(
+    "plan",
+    "print what rules would put in force for a guest as it is, and change nothing",
+    context,
+    (invocation) => plan(invocation, readRules(command.opts<{ rules: string }>().rules)),
+  );
+  return command.requiredOption("--rules <FILE>", "rules: JSON, or one a line");
+}
+
+async function plan({ snapshot, output, json, warn }: Invocation, rules: readonly Rule[]): Promise<void> {
+  const now = Date.now();
+  const { plan } = createPlan({ snapshot: await snapshot(), rules, state: emptyPlanState(), now });
+  const ruleOf = (index: number | null) => (index === null ? null : rules[index]!);
+  if (json) {
+    await output.json(plan.patterns.map((pattern) => patternJson(pattern, ruleOf(pattern.rule))));
+    await output.json(
+      plan.unenforceable.map(({ rule, sock, ...rest }) => ({
+        ...{ unenforceable: true, rule: formatRule(rules[rule]!), sock: `0x${sock.toString(16)}` },
+        ...rest,
+      })),
+    );
+    return;
+  }
+  await output.lines(plan.patterns.map((pattern) => formatPattern(pattern, ruleOf(pattern.rule))));
+  for (const { what, reason, rule } of plan.unenforceable) {
+    warn(`cannot be enforced: ${escapeText(what)} (${reason}), by "${formatRule(rules[rule]!)}"`);
+  }
+}
