@@ -5,7 +5,8 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
 
 // Examples in the documents: ```ts is type-checked and run, ```ts no-run is type-checked only (it needs what a test
-// machine has not), lines of ```console that start with "$ xfilter" or "$ npx xfilter" are run. `memory.elf` is the committed image.
+// machine has not), lines of ```console that start with "$ xfilter" or "$ npx xfilter" are run. `memory.elf` is the committed image,
+// `vm1.rules` a rule about it.
 const root = join(import.meta.dirname, "../..");
 // Within the package, where "xfilter-core" is the package itself.
 const folder = join(root, ".cache/docs-examples");
@@ -39,6 +40,7 @@ beforeAll(async () => {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   symlinkSync(image, join(folder, "memory.elf"));
+  writeFileSync(join(folder, "vm1.rules"), "deny tcp from any to any 22 out uid 1003\n");
   symlinkSync(join(root, "dist/cli/main.js"), join(folder, "xfilter"));
   chmodSync(join(root, "dist/cli/main.js"), 0o755);
   for (const { name, kind, text } of examples) {
