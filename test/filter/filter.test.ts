@@ -273,3 +273,29 @@ describe("a filter that ends", () => {
     expect(await lostBy(lab.a, blocked)).toEqual([]);
   });
 });
+
+// The last, since they cost the lab a guest.
+describe("a guest that goes away under a filter", () => {
+  it("boots anew: the filter says so, and goes on", async () => {
+    const blocked = await lab.a.talk({ uid: mallory, hold: ["tcp4:22"], drain: 500 });
+    await newFilter(NO_SSH);
+    expect(await stands(lab.a, blocked.started.held[0]!)).toBe(true);
+    const events = filter!.events();
+    const { bootId } = filter!.status();
+    const { booted } = await lab.a.live.reset();
+    await event(events, "booted");
+    await booted;
+    await expect
+      .poll(() => filter!.status(), { timeout: 60_000 })
+      .toMatchObject({ inForce: [], unreadableSince: null });
+    expect(filter!.status().bootId).not.toBe(bootId);
+  });
+
+  it("has its QEMU end: the filter ends, and leaves nothing in the firewall", async () => {
+    await newFilter([`deny tcp from any to any 22 out uid ${mallory}`]);
+    const events = filter!.events();
+    lab.a.live.qemu.kill("SIGKILL");
+    expect(await event(events, "ended")).toMatchObject({ error: { code: "SOURCE_GONE" } });
+    expect(await tables()).toEqual([]);
+  });
+});
