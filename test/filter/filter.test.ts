@@ -10,7 +10,7 @@ import { createFilter, type Filter, type FilterEvent, type FilterOptions } from 
 import { type Guest, introspect } from "../../lib/index.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
 import { alice, type Lab, type LabGuest, mallory, startLab, type Talker, usual } from "../../vmcore-fixtures/lab.ts";
-import { type Held, losses } from "../../vmcore-fixtures/lab-report.ts";
+import { type Heard, type Held, losses } from "../../vmcore-fixtures/lab-report.ts";
 
 // The whole: rules about a guest's users and processes, kept in force from outside of it, and every byte of everybody accounted for.
 
@@ -45,10 +45,12 @@ function newFilter(rules: readonly string[], options: Partial<FilterOptions> = {
   });
 }
 
-/** What arrived outside of a flow, in bytes. */
-async function arrived(guest: LabGuest, { flow }: Held): Promise<number> {
-  return (await guest.outside.report()).heard.find((heard) => heard.flow === flow)?.bytes ?? 0;
+/** What arrived outside of a flow. */
+async function heard(guest: LabGuest, { flow }: Held): Promise<Pick<Heard, "bytes" | "gaps">> {
+  return (await guest.outside.report()).heard.find((heard) => heard.flow === flow) ?? { bytes: 0, gaps: 0 };
 }
+
+const arrived = async (guest: LabGuest, flow: Held) => (await heard(guest, flow)).bytes;
 
 /** Resolves when more of the flow has come back to its sender than now. */
 async function flows(talker: Talker, { flow }: Held): Promise<void> {
@@ -165,6 +167,26 @@ describe("a rule about a process", () => {
     const second = await lab.a.talk({ uid: alice, hold: ["udp4:22:40000"], pid });
     expect(second.started.pids[2]).toBe(pid);
     expect(await lostBy(lab.a, second)).toEqual([]);
+  });
+});
+
+describe("somebody who gets a port that another just had", () => {
+  it("is let go with the next poll, and loses no more than until then", async () => {
+    const first = await lab.a.talk({ uid: mallory, hold: ["udp4:22:40001"], drain: 200 });
+    await newFilter(NO_SSH, { intervalMs: 1000 });
+    expect(await stands(lab.a, first.started.held[0]!)).toBe(true);
+    await first.exit("reset");
+    const second = await lab.a.talk({ uid: alice, hold: ["udp4:22:40001"], drain: 2000 });
+    const flow = second.started.held[0]!;
+    const events = filter!.events();
+    await event(events, "cleared");
+    await sleep(100);
+    const { gaps } = await heard(lab.a, flow);
+    console.log(`until the next poll she lost ${gaps} datagrams`);
+    await sleep(1000);
+    expect((await heard(lab.a, flow)).gaps).toBe(gaps);
+    await flows(second, flow);
+    await second.stop();
   });
 });
 
