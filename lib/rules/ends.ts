@@ -85,7 +85,7 @@ export function addEnds(
   for (const { flow, claim, listeners } of members) {
     if (flow.remote === null || listeners) continue;
     const decision = claim && decide(claim, direction, context.addresses);
-    const blocked = decision && decision.rule.action !== "accept" && !isNever(flow, context);
+    const blocked = decision && decision.rule.action !== "accept";
     if (blocked || !isHit(flow, ends.get(flow.local.address) ?? open, context.addresses)) continue;
     const { address, port } = flow.remote;
     const remote = { address, ports: [port, port] as const };

@@ -46,6 +46,27 @@ describe("a connected socket", () => {
     const rules = ["deny tcp from any to any out uid 1003", "allow ip from any to any in", "reject ip from any to any"];
     expect(new Polls(...rules).poll({ processes, sockets: [ssh([103])] }).keys).toEqual([OUT]);
   });
+  it("counts, and not what is left of another with its ends", () => {
+    const rules = ["deny tcp from any to any out socket-uid 1001", "reject tcp from any to any out uid 1003"];
+    const left = make({ local: "10.0.2.15:40000", remote: "192.0.2.7:22", uid: 1001, unownedReason: "time-wait" });
+    const { keys, unenforceable } = new Polls(...rules).poll({ processes, sockets: [left, ssh([103])] });
+    expect([keys, unenforceable]).toEqual([["out tcp4 10.0.2.15:40000 192.0.2.7:22 reject"], []]);
+    const innocent = new Polls(rules[0]).poll({ processes, sockets: [left, ssh([103])] });
+    expect([innocent.keys, innocent.unenforceable]).toEqual([[], []]);
+  });
+  it("is decided by the first rule of all that block sockets with its ends", () => {
+    const both = [ssh([103]), ssh([101])];
+    const rules = ["deny tcp from any to any out uid 1001", "reject tcp from any to any out uid 1003"];
+    for (const sockets of [both, both.toReversed()]) {
+      expect(new Polls(...rules).poll({ processes, sockets }).keys).toEqual([OUT]);
+      expect(new Polls(...rules.toReversed()).poll({ processes, sockets }).keys[0]).toMatch(/reject$/);
+    }
+  });
+  it("is decided by the first of two rules with one text", () => {
+    const polls = new Polls(DENY, DENY);
+    expect(polls.poll({ processes, sockets: [ssh([103])] }).patterns).toMatchObject([{ rule: 0 }]);
+    expect(polls.state.rules.length).toBe(1);
+  });
   it("is IPv4's when it talks IPv4 by mapped addresses", () => {
     const sockets = [make({ family: 6, local: "10.0.2.15:40000", remote: "192.0.2.7:22", owners: [103] })];
     expect(new Polls(DENY).poll({ processes, sockets }).keys).toEqual([OUT]);
@@ -154,6 +175,9 @@ describe("a socket that is not connected", () => {
       ),
     ).toEqual(["out udp4 *:5000 192.0.2.0/24:* accept", "out udp4 *:5000 *:53 reject", "out udp4 *:5000 *:* drop"]);
     expect(poll("allow ip from any to any")).toEqual([]);
+    expect(poll("deny ip from any to any out", "reject udp from any to any 53 out")).toEqual([
+      "out udp4 *:5000 *:* drop",
+    ]);
   });
   it("is of both IP versions where it is dual-stack, and of one where the rule is", () => {
     const sockets = [make({ local: "[::]:8080", dualStack: true, owners: [103] })];
@@ -206,6 +230,15 @@ describe("exceptions", () => {
       "in tcp4 10.0.2.15:8080 192.0.2.7:5555 accept (exception)",
       "in tcp4 10.0.2.16:8080 *:* accept (exception)",
       "in tcp4 *:8080 *:* drop",
+    ]);
+  });
+  it("never stand for what is left of a connection where its ends are blocked", () => {
+    const ends = { local: "10.0.2.15:1", remote: "192.0.2.7:5555" };
+    const left = make({ ...ends, uid: null, unownedReason: "time-wait" });
+    const sockets = [make({ local: "0.0.0.0:1", owners: [103] }), left, make({ ...ends, owners: [103] })];
+    expect(new Polls(RULE).poll({ processes, sockets }).keys).toEqual([
+      "in tcp4 10.0.2.15:1 192.0.2.7:5555 drop",
+      "in tcp4 *:1 *:* drop",
     ]);
   });
   it("are not made for what the wide pattern does not hit", () => {
@@ -311,6 +344,14 @@ describe("what cannot be enforced", () => {
         "in udp4 *:5353 *:* drop",
       ],
       reasons: ["shared-port 0 0"],
+    });
+  });
+  it("is an address that a rule names, and that another socket has to itself", () => {
+    const sockets = ["0.0.0.0:53", "10.0.2.15:53"].map((local, i) =>
+      make({ protocol: "udp", local, owners: [[103], [101]][i]! }),
+    );
+    expect(reasons(new Polls("deny udp from any to 10.0.2.15 in uid 1003"), ...sockets)).toEqual({
+      ...{ keys: [], reasons: ["shared-port 0 0"] },
     });
   });
   it("is a connection with the ends of another's", () => {

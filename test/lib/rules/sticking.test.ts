@@ -59,6 +59,9 @@ describe("a blocked flow", () => {
     const waits = make({ ...FLOW, uid: null, unownedReason: "time-wait" });
     const sockets = [waits, make({ ...FLOW, owners: [101] })];
     expect(polls.poll({ processes, sockets }).keys).toEqual([]);
+    const again = blocked().polls;
+    const asks = make({ ...FLOW, uid: 0, state: "SYN_RECV", unownedReason: "syn-recv" });
+    expect(again.poll({ processes, sockets: [waits, asks] }).keys).toEqual([]);
   });
   it("is judged anew when the same sock goes elsewhere", () => {
     const { polls, sock } = blocked();
