@@ -17,14 +17,18 @@ export function withinLimit(units: readonly Unit[], maxFlows: number, unenforced
       });
     }
     for (const [claim, verdict] of unit.claims()) {
-      const { rule, owner } = verdict;
-      const what = `${describeFlow(claim.flow)}: there is no room for more than ${maxFlows} patterns`;
-      if (!fits) unenforced.add("limit", rule, owner, claim.flow.sock, what);
-      else if (inForce.has(claim)) inForce.get(claim)!.push(verdict);
+      const verdicts = inForce.get(claim);
+      if (!fits) tellLimit(claim, verdict, maxFlows, unenforced);
+      else if (verdicts) verdicts.push(verdict);
       else inForce.set(claim, [verdict]);
     }
   }
   return { patterns: [...exact(ranks[0]), ...ranks[1], ...ranks[2]], inForce };
+}
+
+function tellLimit({ flow }: Claim, { rule, owner }: Verdict, maxFlows: number, unenforced: Unenforced): void {
+  const what = `${describeFlow(flow)}: there is no room for more than ${maxFlows} patterns`;
+  unenforced.add("limit", rule, owner, flow.sock, what);
 }
 
 /** What is in force comes first, then the order of the rules. */
