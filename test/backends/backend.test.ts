@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { installedGuests, nftables, type RuleBackend, removeGuests } from "../../lib/backends/index.ts";
+import { readDevice } from "../../lib/backends/interface.ts";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
 import { ethernet, ipv4, TCP, tcp, UDP, udp } from "./frame.ts";
@@ -154,6 +155,47 @@ describe("what is held", () => {
   });
 });
 
+describe("of an agent that ended between two tables", () => {
+  it.each([0, 1])("nothing is left over", async (which) => {
+    const first = await open();
+    await first.reconcile(planOf([pattern()]), { signal });
+    const [name, other] = [table(), table().replace(/.$/, (digit) => String(1 - Number(digit)))];
+    // The later one is taken for the one in force: here the empty one, or the one that was there.
+    sh(`nft add table netdev ${other}`);
+    if (which === 0)
+      sh(`nft list table netdev ${name} > /dev/shm/xfilter-table; nft delete table netdev ${name}
+      nft -f /dev/shm/xfilter-table; rm /dev/shm/xfilter-table`);
+    const next = await open();
+    const { added } = await next.reconcile(planOf([pattern()]), { signal });
+    expect(added).toHaveLength(which);
+    expect((await installedGuests({ signal })).map(({ patterns }) => patterns.length)).toEqual([1]);
+    expect(await next.inspect({ signal })).toMatchObject({ bites: true, problems: [] });
+    expect(network.passed("out", blocked)).toBe(0);
+  });
+});
+
+describe("nothing blocked gets by", () => {
+  it("while flows around it come and go, while the table is made again, while an agent takes over", async () => {
+    const backend = await open();
+    await backend.reconcile(planOf(assorted), { signal });
+    const { sent, passed } = await network.passedWhile(blocked, async () => {
+      for (let round = 0; round < 10; round++) {
+        await backend.reconcile(planOf([pattern(), pattern({ local: { port: 2000 + round }, action: "reject" })]), {
+          signal,
+        });
+        sh(`nft insert rule netdev ${table()} in accept`);
+        await backend.inspect({ signal });
+        expect(await backend.reconcile(planOf(assorted), { signal })).toMatchObject({ repaired: true });
+        await (await open()).reconcile(planOf(assorted), { signal });
+        await backend.inspect({ signal });
+        await backend.reconcile(planOf(assorted), { signal });
+      }
+    });
+    expect(sent).toBeGreaterThan(1_000);
+    expect(passed).toBe(0);
+  });
+});
+
 describe("what others do", () => {
   const ways: [string, string][] = [
     ["flush everything", "nft flush ruleset"],
@@ -247,6 +289,18 @@ describe("the guest's device", () => {
     const scope = { id: "1", bootId: "1", interfaces: [{ name: "tap99", index: 99, mac: "02:00:00:00:00:01" }] };
     const opening = nftables().open(scope, { signal, leaseMs: null });
     await expect(opening).rejects.toMatchObject({ code: "INTERFACE_NOT_FOUND" });
+    const none = nftables().open({ ...scope, interfaces: [] }, { signal, leaseMs: null });
+    await expect(none).rejects.toMatchObject({ code: "INTERFACE_NOT_FOUND" });
+  });
+
+  it("has to have a name that nft can read back", async () => {
+    sh(`ip link add 'tap"1' type veth peer name peer1`);
+    const opening = nftables().open(
+      { id: "1", bootId: "1", interfaces: [(await readDevice('tap"1'))!] },
+      { signal, leaseMs: null },
+    );
+    await expect(opening).rejects.toMatchObject({ code: "BACKEND_UNSUPPORTED" });
+    sh("ip link del peer1");
   });
 });
 

@@ -1,4 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -75,6 +76,23 @@ export class GuestNetwork {
     if (direction === "in") execFileSync(this.#frames, [TAP], { input });
     else execFileSync("nsenter", ["-t", String(this.#holder.pid), "-n", this.#frames, "eth0"], { input });
     return this.#count(direction) - before;
+  }
+
+  /** Sends a frame from the guest over and over while something is done; how many were sent, and came past. */
+  async passedWhile(frame: Buffer, work: () => Promise<void>): Promise<{ sent: number; passed: number }> {
+    const before = this.#count("out");
+    const words = ["-t", String(this.#holder.pid), "-n", this.#frames, "eth0"];
+    const sender = spawn("nsenter", words, { stdio: ["pipe", "ignore", "inherit"] });
+    let sent = 0;
+    let done = false;
+    const feed = async () => {
+      const line = `${frame.toString("hex")}\n`;
+      for (; !done; sent += 100) if (!sender.stdin!.write(line.repeat(100))) await once(sender.stdin!, "drain");
+      sender.stdin!.end();
+      await once(sender, "close");
+    };
+    await Promise.all([feed(), work().finally(() => (done = true))]);
+    return { sent, passed: this.#count("out") - before };
   }
 
   close(): void {

@@ -2,14 +2,15 @@ import { XFilterError } from "../../errors.ts";
 import type { Plan } from "../../rules/pattern.ts";
 import type { Direction } from "../../rules/rule.ts";
 import type { BackendCapabilities, GuestScope, Installed, OpenOptions, Reconciled, RuleBackend } from "../backend.ts";
-import { changedInterfaces, readDevice } from "../interface.ts";
+import { changedInterfaces } from "../interface.ts";
 import { changesBetween } from "./changes.ts";
 import { type Listing, readListing } from "./listing.ts";
-import { escapeBytes, tableName } from "./names.ts";
-import { applyCommands, checkCommands, refused } from "./nft.ts";
+import { tableNames } from "./names.ts";
+import { applyCommands, type Json, refused } from "./nft.ts";
+import { noEgress, refuseChanged, refuseMissing, supportedDirections } from "./requirements.ts";
 import { bindCommands, type Frame, frameCommands, hookNames } from "./ruleset.ts";
 import { type Content, compile, EMPTY } from "./slots.ts";
-import { frameText, listTable, removeTables } from "./tables.ts";
+import { frameText, listTable, removeTables, tableInForce } from "./tables.ts";
 
 /**
  * A firewall of nftables at the devices of a guest: a table of its own in the family netdev, whose chains see all that
@@ -55,20 +56,12 @@ class NftablesBackend implements RuleBackend {
 
   async open(scope: GuestScope, { signal, leaseMs }: OpenOptions): Promise<void> {
     const frame = {
-      table: tableName(scope.id),
+      table: tableNames(scope.id)[0],
       guest: scope.id,
       interfaces: scope.interfaces,
       directions: this.#directions,
     };
-    if (scope.interfaces.length === 0) {
-      const advice = "Name the guest's device on this host, a tap or vif (--interface)";
-      throw new XFilterError("INTERFACE_NOT_FOUND", "No interface was given", advice);
-    }
-    for (const { name } of scope.interfaces) {
-      if ((await readDevice(name)) !== null) continue;
-      const what = `There is no interface ${escapeBytes(name, 40)}`;
-      throw new XFilterError("INTERFACE_NOT_FOUND", what, "Name the guest's device on this host, a tap or vif");
-    }
+    await refuseMissing(scope);
     await refuseChanged(frame);
     this.#directions = await supportedDirections(frame, signal);
     this.#frame = { ...frame, directions: this.#directions };
@@ -80,8 +73,7 @@ class NftablesBackend implements RuleBackend {
   }
 
   async inspect({ signal }: { readonly signal: AbortSignal }): Promise<Installed> {
-    const frame = this.#opened();
-    const { listing, problems } = await this.#look(frame, signal);
+    const { listing, problems } = await this.#look(signal);
     const patterns = (listing?.patterns ?? []).map((pattern) => {
       const { key, packets } = pattern;
       return { ...pattern, packets: packets === null ? null : packets + (this.#before.get(key) ?? 0) };
@@ -94,16 +86,16 @@ class NftablesBackend implements RuleBackend {
     if (plan.patterns.some(({ direction }) => !frame.directions.includes(direction))) throw noEgress();
     const wanted = compile(plan.patterns, this.#wanted);
     await refuseChanged(frame);
-    if (this.#held === undefined) await this.#look(frame, signal);
+    if (this.#held === undefined) await this.#look(signal);
     const whole = this.#broken;
     try {
-      return await this.#apply(frame, wanted, signal);
+      return await this.#apply(this.#opened(), wanted, signal);
     } catch (error) {
       // Somebody changed what was held since it was seen. Once more, from nothing.
       if (whole || !refused(error)) throw error;
-      await this.#look(frame, signal);
+      await this.#look(signal);
       this.#broken = true;
-      return await this.#apply(frame, wanted, signal);
+      return await this.#apply(this.#opened(), wanted, signal);
     }
   }
 
@@ -111,7 +103,7 @@ class NftablesBackend implements RuleBackend {
     const frame = this.#frame;
     this.#frame = undefined;
     // Not to be aborted: it is one small command.
-    if (frame !== undefined && !keep) await removeTables([frame.table], new AbortController().signal);
+    if (frame !== undefined && !keep) await removeTables(tableNames(frame.guest), new AbortController().signal);
   }
 
   #opened(): Frame {
@@ -119,26 +111,28 @@ class NftablesBackend implements RuleBackend {
     return this.#frame;
   }
 
-  /** Changes what is held into what is wanted, in one transaction. If it fails, what is held is not known. */
+  /** Changes what is held into what is wanted. If it fails, what is held is not known. */
   async #apply(frame: Frame, wanted: Content, signal: AbortSignal): Promise<Reconciled> {
-    const { table, directions } = frame;
-    const [held, broken, repaired] = [this.#held!, this.#broken, this.#damaged];
-    const changes = changesBetween(table, directions, held, wanted);
-    const commands = broken
-      ? [...frameCommands(frame), ...changesBetween(table, directions, EMPTY, wanted).commands]
-      : [...changes.commands];
+    const [broken, repaired] = [this.#broken, this.#damaged];
+    const changes = changesBetween(frame.table, frame.directions, this.#held!, wanted);
     const now = performance.now();
-    const renews = broken || (this.#leaseMs !== null && now - this.#renewed > this.#leaseMs / 3);
-    if (renews) commands.push(...bindCommands(frame, this.#leaseMs));
-    if (commands.length > 0) {
-      const text = broken || changes.touchesFrame ? null : this.#made;
-      this.#held = undefined;
-      this.#made = text;
-      await applyCommands(commands, signal);
-      if (renews) this.#renewed = now;
-      this.#count(broken, wanted);
-      this.#made = text ?? (await frameText(table, signal));
+    if (broken) {
+      await this.#replace(frame, wanted, signal);
+      this.#renewed = now;
+    } else {
+      const due = this.#leaseMs !== null && now - this.#renewed > this.#leaseMs / 3;
+      const commands = [...changes.commands, ...(due ? bindCommands(frame, this.#leaseMs) : [])];
+      if (commands.length > 0) {
+        const text = changes.touchesFrame ? null : this.#made;
+        this.#held = undefined;
+        this.#made = text;
+        if (changes.lists.length > 0) await applyCommands(changes.lists, signal);
+        await applyCommands(commands, signal);
+        if (due) this.#renewed = now;
+        this.#made = text ?? (await frameText(frame.table, signal));
+      }
     }
+    for (const key of this.#before.keys()) if (!wanted.patterns.has(key)) this.#before.delete(key);
     this.#held = wanted;
     this.#broken = false;
     this.#damaged = false;
@@ -147,10 +141,36 @@ class NftablesBackend implements RuleBackend {
     return { added, removed, unchanged, repaired };
   }
 
+  /**
+   * Makes a table anew, beside the one in force, and takes that one out when the new one bites. Not in its place: a packet that
+   * is on its way through both while they change hands finds the new one not yet made and the old one gone.
+   */
+  async #replace(frame: Frame, wanted: Content, signal: AbortSignal): Promise<void> {
+    const [first, second] = tableNames(frame.guest);
+    const next = { ...frame, table: frame.table === first ? second : first };
+    const { lists, commands } = changesBetween(next.table, next.directions, EMPTY, wanted);
+    this.#held = undefined;
+    this.#made = null;
+    await applyCommands([...frameCommands(next), ...lists, ...commands, ...bindCommands(next, this.#leaseMs)], signal);
+    await removeTables([frame.table], signal);
+    this.#frame = next;
+    // Counts of the old table, for the patterns that are still wanted.
+    for (const [key, packets] of this.#seen) this.#before.set(key, packets + (this.#before.get(key) ?? 0));
+    this.#seen.clear();
+    this.#made = await frameText(next.table, signal);
+  }
+
   /** Looks what the firewall holds, and what is wrong with it. */
-  async #look(frame: Frame, signal: AbortSignal): Promise<{ listing: Listing | null; problems: string[] }> {
+  async #look(signal: AbortSignal): Promise<{ listing: Listing | null; problems: string[] }> {
+    let frame = this.#opened();
     const problems = await changedInterfaces(frame.interfaces);
-    const [objects, text] = await Promise.all([listTable(frame.table, signal), frameText(frame.table, signal)]);
+    let [objects, text] = await readTable(this.#made === null ? null : frame.table, signal);
+    if (objects === null) {
+      // The table of an earlier agent, or of one that came in between.
+      frame = { ...frame, table: await tableInForce(tableNames(frame.guest), signal) };
+      this.#frame = frame;
+      [objects, text] = await readTable(frame.table, signal);
+    }
     const listing = objects === null ? null : readListing(objects);
     if (listing === null) problems.push(`there is no table ${frame.table}`);
     else {
@@ -166,15 +186,13 @@ class NftablesBackend implements RuleBackend {
     this.#seen = new Map(listing?.patterns.map(({ key, packets }) => [key, packets ?? 0]));
     return { listing, problems };
   }
+}
 
-  /** Keeps the counts of a table that was made again, for the patterns that are still wanted. */
-  #count(madeAgain: boolean, wanted: Content): void {
-    if (madeAgain) {
-      for (const [key, packets] of this.#seen) this.#before.set(key, packets + (this.#before.get(key) ?? 0));
-      this.#seen.clear();
-    }
-    for (const key of this.#before.keys()) if (!wanted.patterns.has(key)) this.#before.delete(key);
-  }
+/** A table's objects, and how nft prints its frame; nulls if it is not there. */
+function readTable(name: string | null, signal: AbortSignal): Promise<[readonly Json[] | null, string | null]> {
+  return name === null
+    ? Promise.resolve([null, null])
+    : Promise.all([listTable(name, signal), frameText(name, signal)]);
 }
 
 /** What a listing lacks of what takes the packets to the maps, one line each. */
@@ -185,42 +203,4 @@ function missing(frame: Frame, { chains, bound }: Listing): string[] {
     ...gone.map((name) => `the chain ${name} of the table ${frame.table} is missing`),
     ...loose.map(({ name }) => `nothing is in force for the interface ${name}: its lease ended, or it was taken out`),
   ];
-}
-
-async function refuseChanged({ interfaces }: Frame): Promise<void> {
-  const [line] = await changedInterfaces(interfaces);
-  if (line === undefined) return;
-  const advice =
-    "Find the guest's interfaces again and open the backend with them; nothing is in force for another device";
-  throw new XFilterError("INTERFACE_CHANGED", line, advice);
-}
-
-/** The directions that kernel and nft can catch. */
-async function supportedDirections(frame: Frame, signal: AbortSignal): Promise<readonly Direction[]> {
-  try {
-    await checkCommands(frameCommands({ ...frame, directions: ["out", "in"] }), signal);
-    return ["out", "in"];
-  } catch (error) {
-    if (!refused(error)) throw error;
-  }
-  try {
-    await checkCommands(frameCommands({ ...frame, directions: ["out"] }), signal);
-    return ["out"];
-  } catch (cause) {
-    if (!refused(cause)) throw cause;
-    const what = `Kernel or nft lack what is needed here (chains at devices, maps with counters): ${(cause as Error).message}`;
-    throw new XFilterError(
-      "BACKEND_UNSUPPORTED",
-      what,
-      "Linux 6.18 with nftables 1.0.6 can do it: try a newer kernel, or a newer nftables",
-      {
-        cause,
-      },
-    );
-  }
-}
-
-function noEgress(): XFilterError {
-  const what = "This kernel has no hook for what enters the guest (netdev egress)";
-  return new XFilterError("BACKEND_UNSUPPORTED", what, "Use rules with the direction out, or Linux 5.16");
 }

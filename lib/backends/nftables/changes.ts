@@ -6,6 +6,11 @@ import { sameStance, stanceCommands, stanceOf } from "./stance.ts";
 
 /** What leads from what is held to what is wanted. */
 export interface Changes {
+  /**
+   * Makes the lists that are new. In a transaction before the others: a packet on its way sees the rules of before, but elements of
+   * after, and a list that came with them would have no rules for it.
+   */
+  readonly lists: readonly Json[];
   readonly commands: readonly Json[];
   readonly added: readonly string[];
   readonly removed: readonly string[];
@@ -14,7 +19,7 @@ export interface Changes {
   readonly touchesFrame: boolean;
 }
 
-/** Commands in an order that the kernel takes: lists before what jumps there, elements before the lists that they leave. */
+/** Commands in an order that the kernel takes: elements before the lists that they leave. */
 export function changesBetween(
   table: string,
   directions: readonly Direction[],
@@ -22,7 +27,7 @@ export function changesBetween(
   wanted: Content,
 ): Changes {
   if (held === wanted) {
-    return { commands: [], added: [], removed: [], unchanged: wanted.patterns.size, touchesFrame: false };
+    return { lists: [], commands: [], added: [], removed: [], unchanged: wanted.patterns.size, touchesFrame: false };
   }
   const inTable = { family: "netdev", table };
   const [before, after] = [listsOf(held), listsOf(wanted)];
@@ -30,17 +35,19 @@ export function changesBetween(
   const come = [...wanted.slots.values()].filter((slot) => slot.verdict !== held.slots.get(slot.id)?.verdict);
   const stance = stanceOf(wanted);
   const newStance = !sameStance(stanceOf(held), stance);
-  const lists = [...after].filter(([name]) => !before.has(name));
+  const newLists = [...after].filter(([name]) => !before.has(name));
   const unused = [...before.keys()].filter((name) => !after.has(name));
   const rests = [...new Set([...held.rest.keys(), ...wanted.rest.keys()])].filter(
     (side) => keysOf(held.rest.get(side)) !== keysOf(wanted.rest.get(side)),
   );
-  const commands: Json[] = [
-    ...(newStance ? stanceCommands(table, directions, stance) : []),
-    ...lists.map(([name]): Json => ({ add: { chain: { ...inTable, name } } })),
-    ...lists.flatMap(([chain, { patterns }]) =>
+  const lists: Json[] = [
+    ...newLists.map(([name]): Json => ({ add: { chain: { ...inTable, name } } })),
+    ...newLists.flatMap(([chain, { patterns }]) =>
       patterns.map((pattern): Json => ({ add: { rule: { ...inTable, chain, expr: listRule(beyondKey(pattern)) } } })),
     ),
+  ];
+  const commands: Json[] = [
+    ...(newStance ? stanceCommands(table, directions, stance) : []),
     ...byMap(gone, (slot) => ({ concat: slot.key })).map(
       ([name, elem]): Json => ({ delete: { element: { ...inTable, name, elem } } }),
     ),
@@ -58,7 +65,7 @@ export function changesBetween(
       { delete: { chain: { ...inTable, name } } },
     ]),
   ];
-  return { commands, touchesFrame: newStance || rests.length > 0, ...compareKeys(held, wanted) };
+  return { lists, commands, touchesFrame: newStance || rests.length > 0, ...compareKeys(held, wanted) };
 }
 
 /** Which patterns come, go and stay, by their keys. */

@@ -8,9 +8,10 @@ const MAX_COMMENT = 127;
 const MARK = "guest ";
 const CUT = "...";
 
-/** Table of a guest. */
-export function tableName(guest: string): string {
-  return `${TABLE_PREFIX}${digest(guest)}`;
+/** The two tables that a guest may have: while one is in force, the other is made that takes its place. */
+export function tableNames(guest: string): readonly [string, string] {
+  const name = `${TABLE_PREFIX}${digest(guest)}`;
+  return [`${name}0`, `${name}1`];
 }
 
 /** 16 digits that stand for a text. */

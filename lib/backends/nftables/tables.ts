@@ -4,7 +4,7 @@ import { readListing } from "./listing.ts";
 import { TABLE_PREFIX } from "./names.ts";
 import { applyCommands, type Json, listObjects, refused, runNft } from "./nft.ts";
 
-/** What this host's nftables hold for one guest, whoever put it there. */
+/** A guest's table in this host's firewall, whoever put it there. */
 export interface InstalledGuest {
   /** Name of its table. */
   readonly table: string;
@@ -21,18 +21,30 @@ export async function installedGuests({
 }: {
   readonly signal: AbortSignal;
 }): Promise<readonly InstalledGuest[]> {
-  const objects = await listObjects(["list", "tables", "netdev"], signal);
   const guests: InstalledGuest[] = [];
-  for (const object of objects) {
-    const { table } = object as { table?: { name: string } };
-    if (table === undefined || !ours(table.name)) continue;
+  for (const { name } of await tablesOfOurs(signal)) {
+    const listed = await listTable(name, signal);
     // It may have gone since.
-    const listed = await listTable(table.name, signal);
     if (listed === null) continue;
     const { guest, bound, patterns } = readListing(listed);
-    guests.push({ table: table.name, guest, interfaces: bound, patterns });
+    guests.push({ table: name, guest, interfaces: bound, patterns });
   }
   return guests;
+}
+
+/**
+ * Which of a guest's tables is in force; the first, if there is none. There are both where an agent ended between
+ * making one and taking the other out: then the later one is whole.
+ */
+export async function tableInForce(names: readonly [string, string], signal: AbortSignal): Promise<string> {
+  const there = (await tablesOfOurs(signal)).filter(({ name }) => names.includes(name));
+  return there.sort((a, b) => b.handle - a.handle)[0]?.name ?? names[0];
+}
+
+async function tablesOfOurs(signal: AbortSignal): Promise<{ name: string; handle: number }[]> {
+  const objects = await listObjects(["list", "tables", "netdev"], signal);
+  const tables = objects.map((object) => (object as { table?: { name: string; handle: number } }).table);
+  return tables.filter((table) => table !== undefined && ours(table.name)) as { name: string; handle: number }[];
 }
 
 /** Takes out what is in force for these guests, in one step. The agent of a guest, if it runs, puts it back. */
@@ -86,5 +98,5 @@ function absent(error: unknown): boolean {
 }
 
 function ours(table: string): boolean {
-  return new RegExp(`^${TABLE_PREFIX}[0-9a-f]{16}$`).test(table);
+  return new RegExp(`^${TABLE_PREFIX}[0-9a-f]{16}[01]$`).test(table);
 }

@@ -9,8 +9,8 @@ const wide = { remote: { address: null, ports: null } };
 
 /** Commands on elements and lists alone. */
 function commands(from: ReturnType<typeof content>, to: ReturnType<typeof content>): unknown[] {
-  const { commands } = changesBetween("t", ["out", "in"], from, to);
-  return commands.filter((command) => !/headless|tagged|answers/.test(JSON.stringify(command)));
+  const { lists, commands } = changesBetween("t", ["out", "in"], from, to);
+  return [...lists, ...commands].filter((command) => !/headless|tagged|answers/.test(JSON.stringify(command)));
 }
 
 const inTable = { family: "netdev", table: "t" };
