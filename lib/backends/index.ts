@@ -19,4 +19,5 @@ export type {
 } from "./backend.ts";
 export { type DryRunOptions, dryRun } from "./dry-run.ts";
 export { nftables } from "./nftables/backend.ts";
+export { tablesOfGuest } from "./nftables/names.ts";
 export { type InstalledGuest, installedGuests, removeGuests } from "./nftables/tables.ts";

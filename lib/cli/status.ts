@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { type InstalledGuest, installedGuests, removeGuests } from "../backends/index.ts";
+import { type InstalledGuest, installedGuests, removeGuests, tablesOfGuest } from "../backends/index.ts";
 import { type Context, notEmpty } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { type FilterReport, readReports, STATE_DIRECTORY } from "./status-file.ts";
@@ -36,7 +36,9 @@ export function clearCommand({ output, signal }: Context): Command {
   return command.action(async (target: string | undefined, { all = false }: { all?: boolean }) => {
     if (all === (target !== undefined)) command.error("error: it takes either a TARGET or --all");
     const installed = await installedGuests({ signal });
-    const meant = all ? installed : installed.filter(({ guest }) => guest === target);
+    // By its table: the name that is read back may be escaped and cut.
+    const tables = target === undefined ? [] : tablesOfGuest(target);
+    const meant = all ? installed : installed.filter(({ table }) => tables.includes(table));
     await removeGuests(meant, { signal });
     await output.lines(
       meant.map(({ guest, table, patterns }) => `cleared ${guest ?? table}: ${patterns.length} patterns`),
@@ -48,7 +50,7 @@ export function clearCommand({ output, signal }: Context): Command {
 /** Packets come from the firewall, owners and rules from the filter's report. */
 function join(installed: readonly InstalledGuest[], reports: readonly FilterReport[]): GuestStatus[] {
   return installed.map(({ table, guest, interfaces, patterns }) => {
-    const report = reports.find((report) => report.guest === guest);
+    const report = reports.find((report) => tablesOfGuest(report.guest).includes(table));
     const planned = new Map(report?.inForce.map((pattern) => [pattern.key, pattern]));
     return {
       ...{ guest, table, interfaces, agent: report && alive(report.agent) ? report.agent : null },

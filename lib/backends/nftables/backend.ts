@@ -5,7 +5,7 @@ import type { BackendCapabilities, GuestScope, Installed, OpenOptions, Reconcile
 import { changedInterfaces } from "../interface.ts";
 import { changesBetween } from "./changes.ts";
 import { type Listing, readListing } from "./listing.ts";
-import { tableNames } from "./names.ts";
+import { tablesOfGuest } from "./names.ts";
 import { applyCommands, type Json, refused } from "./nft.ts";
 import { noEgress, refuseChanged, refuseMissing, supportedDirections } from "./requirements.ts";
 import { bindCommands, type Frame, frameCommands, hookNames } from "./ruleset.ts";
@@ -56,7 +56,7 @@ class NftablesBackend implements RuleBackend {
 
   async open(scope: GuestScope, { signal, leaseMs }: OpenOptions): Promise<void> {
     const frame = {
-      table: tableNames(scope.id)[0],
+      table: tablesOfGuest(scope.id)[0],
       guest: scope.id,
       interfaces: scope.interfaces,
       directions: this.#directions,
@@ -103,7 +103,7 @@ class NftablesBackend implements RuleBackend {
     const frame = this.#frame;
     this.#frame = undefined;
     // Not to be aborted: it is one small command.
-    if (frame !== undefined && !keep) await removeTables(tableNames(frame.guest), new AbortController().signal);
+    if (frame !== undefined && !keep) await removeTables(tablesOfGuest(frame.guest), new AbortController().signal);
   }
 
   #opened(): Frame {
@@ -146,7 +146,7 @@ class NftablesBackend implements RuleBackend {
    * is on its way through both while they change hands finds the new one not yet made and the old one gone.
    */
   async #replace(frame: Frame, wanted: Content, signal: AbortSignal): Promise<void> {
-    const [first, second] = tableNames(frame.guest);
+    const [first, second] = tablesOfGuest(frame.guest);
     const next = { ...frame, table: frame.table === first ? second : first };
     const { lists, commands } = changesBetween(next.table, next.directions, EMPTY, wanted);
     this.#held = undefined;
@@ -167,7 +167,7 @@ class NftablesBackend implements RuleBackend {
     let [objects, text] = await readTable(this.#made === null ? null : frame.table, signal);
     if (objects === null) {
       // The table of an earlier agent, or of one that came in between.
-      frame = { ...frame, table: await tableInForce(tableNames(frame.guest), signal) };
+      frame = { ...frame, table: await tableInForce(tablesOfGuest(frame.guest), signal) };
       this.#frame = frame;
       [objects, text] = await readTable(frame.table, signal);
     }

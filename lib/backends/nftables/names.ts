@@ -8,8 +8,8 @@ const MAX_COMMENT = 127;
 const MARK = "guest ";
 const CUT = "...";
 
-/** The two tables that a guest may have: while one is in force, the other is made that takes its place. */
-export function tableNames(guest: string): readonly [string, string] {
+/** Names of the two tables that a guest (`GuestScope.id`) may have: while one is in force, the other is made that takes its place. */
+export function tablesOfGuest(guest: string): readonly [string, string] {
   const name = `${TABLE_PREFIX}${digest(guest)}`;
   return [`${name}0`, `${name}1`];
 }

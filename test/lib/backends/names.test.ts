@@ -5,13 +5,13 @@ import {
   guestComment,
   guestOfComment,
   logPrefix,
-  tableNames,
+  tablesOfGuest,
 } from "../../../lib/backends/nftables/names.ts";
 
 it("a guest's table has a name of letters and hex, another for each guest", () => {
-  expect(tableNames('vm "1"; flush ruleset').join()).toMatch(/^(?<name>xfilter_[0-9a-f]{16})0,\k<name>1$/);
-  expect(tableNames("vm1")).not.toEqual(tableNames("vm2"));
-  expect(tableNames("vm1")).toEqual(tableNames("vm1"));
+  expect(tablesOfGuest('vm "1"; flush ruleset').join()).toMatch(/^(?<name>xfilter_[0-9a-f]{16})0,\k<name>1$/);
+  expect(tablesOfGuest("vm1")).not.toEqual(tablesOfGuest("vm2"));
+  expect(tablesOfGuest("vm1")).toEqual(tablesOfGuest("vm1"));
 });
 
 it("comments and prefixes end no string and fit what the kernel keeps, whatever a guest is called", () => {
