@@ -37,7 +37,7 @@ export function clearCommand({ output, signal }: Context): Command {
     if (all === (target !== undefined)) command.error("error: it takes either a TARGET or --all");
     const installed = await installedGuests({ signal });
     // By its table: the name that is read back may be escaped and cut.
-    const tables = target === undefined ? [] : tablesOfGuest(target);
+    const tables: readonly string[] = target === undefined ? [] : tablesOfGuest(target);
     const meant = all ? installed : installed.filter(({ table }) => tables.includes(table));
     await removeGuests(meant, { signal });
     await output.lines(
