@@ -51,6 +51,22 @@ export function summarize(image: string, what: string, times: readonly number[])
   return { image, what, runs, median: at(0.5), min: at(0), max: at(1), lower: at(0.25), upper: at(0.75) };
 }
 
+/** How values are distributed, in their own unit. */
+export interface Spread {
+  readonly mean: number;
+  readonly min: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+export function spread(values: readonly number[]): Spread {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+  const mean = sorted.reduce((sum, value) => sum + value, 0) / sorted.length;
+  return { mean, min: at(0), p50: at(0.5), p99: at(0.99), max: at(1) };
+}
+
 /** Milliseconds of `work`. */
 export async function timed(work: () => Promise<unknown> | unknown): Promise<number> {
   const start = performance.now();

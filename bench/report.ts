@@ -18,6 +18,10 @@ export interface Soak {
   readonly late: Resident;
 }
 
+/** Of a table in Markdown. */
+export const row = (cells: readonly (string | number)[]) => `| ${cells.join(" | ")} |`;
+export const head = (cells: readonly string[]) => [row(cells), row(cells.map((_, i) => (i === 0 ? "---" : "---:")))];
+
 const HEAD = ["what", "median ms", "min", "lower quartile", "upper quartile", "max", "runs"] as const;
 
 function cells({ what, median, min, lower, upper, max, runs }: Measurement): string[] {
@@ -61,15 +65,8 @@ export function table(measurements: readonly Measurement[]): string {
 }
 
 export function markdown(measurements: readonly Measurement[], soaks: readonly Soak[], about: string): string {
-  const row = (texts: readonly string[]) => `| ${texts.join(" | ")} |`;
   const parts = [...byImage(measurements)].map(([image, rows]) =>
-    [
-      `## ${image}`,
-      "",
-      row(HEAD),
-      row(HEAD.map((_, i) => (i === 0 ? "---" : "---:"))),
-      ...rows.map((m) => row(cells(m))),
-    ].join("\n"),
+    [`## ${image}`, "", ...head(HEAD), ...rows.map((m) => row(cells(m)))].join("\n"),
   );
   const memory = soaks.length > 0 ? [`## Memory\n\n${soaks.map(soakSentence).join("\n\n")}`] : [];
   return `${["# Measured", `Written by \`npm run bench\`: ${about}.`, ...parts, ...memory].join("\n\n")}\n`;

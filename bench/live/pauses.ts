@@ -1,15 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { introspect } from "../../lib/index.ts";
 import type { LiveGuest } from "../../vmcore-fixtures/live.ts";
-
-/** Milliseconds. */
-export interface Spread {
-  readonly mean: number;
-  readonly min: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
+import { type Spread, spread } from "../measure.ts";
 
 /** What polls with `consistency: "pause"` took: all of the time in which the guest stood, and the walk in it. */
 export interface Pauses {
@@ -20,13 +12,6 @@ export interface Pauses {
 }
 
 const GAP_MS = 5; // in which the guest runs, and its disk gets work
-
-function spread(values: number[]): Spread {
-  const sorted = values.sort((a, b) => a - b);
-  const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
-  const mean = sorted.reduce((sum, value) => sum + value, 0) / sorted.length;
-  return { mean, min: at(0), p50: at(0.5), p99: at(0.99), max: at(1) };
-}
 
 /** Polls a guest that stands still, or whose disk is written to as fast as it can. */
 export async function pauses(live: LiveGuest, writer: boolean, polls: number): Promise<Pauses> {

@@ -4,9 +4,9 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type LiveOptions, startLive } from "../../vmcore-fixtures/live.ts";
 import { recipes } from "../../vmcore-fixtures/recipes.ts";
-import type { Measurement } from "../measure.ts";
-import { conditions } from "../report.ts";
-import { type Pauses, pauses, type Spread } from "./pauses.ts";
+import type { Measurement, Spread } from "../measure.ts";
+import { conditions, head, row } from "../report.ts";
+import { type Pauses, pauses } from "./pauses.ts";
 import { type Consistency, type Slowdown, slowdowns } from "./slowdown.ts";
 import { type WalkTimes, walkTimes } from "./walk-times.ts";
 
@@ -56,8 +56,6 @@ async function measure(guest: string, ram: LiveOptions["ram"]): Promise<Measured
   }
 }
 
-const row = (cells: readonly (string | number)[]) => `| ${cells.join(" | ")} |`;
-const head = (cells: readonly string[]) => [row(cells), row(cells.map((_, index) => (index === 0 ? "---" : "---:")))];
 const spread = ({ median, lower, upper }: Measurement, digits: number) =>
   `${median.toFixed(digits)} (${lower.toFixed(digits)}–${upper.toFixed(digits)})`;
 
