@@ -49,6 +49,13 @@ export async function filterOf({ guest }: Bench, intervalMs: number, rules: read
   return createFilter({ guest, rules, backend: nftables(), id: "bench", interfaces, intervalMs });
 }
 
+/** Resolves after the poll that ends next: what it took, in milliseconds. */
+export async function nextPoll(filter: Filter): Promise<number> {
+  const { polls } = filter.status();
+  while (filter.status().polls === polls) await sleep(1);
+  return filter.status().lastPollMs;
+}
+
 /** What of a flow passed since then, and what came first after that and did not. */
 function passage(wire: Wire, flow: string, since: bigint) {
   const all = wire.of(flow).filter(({ time }) => time >= since);
@@ -65,6 +72,12 @@ async function untilTheyStand(wire: Wire, flows: readonly string[], since: bigin
     return blocked && Number(process.hrtime.bigint() - blocked.time) / 1e6 > STANDS_MS;
   };
   while (!flows.every(stands) && performance.now() < deadline) await sleep(10);
+}
+
+/** Waits for a moment at that part of the time from a poll to the next: rounds take them in turn, so that none counts more often. */
+async function between(filter: Filter, intervalMs: number, part: number): Promise<void> {
+  await nextPoll(filter);
+  await sleep(part * intervalMs);
 }
 
 /** Gathers what became of connections. */
@@ -119,14 +132,15 @@ export async function blockingOfOld(
   const talker = await busy(bench);
   const flows = flowsOf(talker);
   let filter: Filter | undefined;
-  for (let round = 0; round < connections / flows.length; round++) {
+  const rounds = Math.ceil(connections / flows.length);
+  for (let round = 0; round < rounds; round++) {
     await untilTheyFlow(bench.wire, flows);
     if (from === "start()") filter = await filterOf(bench, intervalMs, NO_SSH);
     else if (!filter) {
       filter = await filterOf(bench, intervalMs, []);
       await filter.start();
     }
-    await sleep(Math.random() * intervalMs);
+    if (from === "setRules()") await between(filter, intervalMs, (round + Math.random()) / rounds);
     const since = process.hrtime.bigint();
     if (from === "start()") await filter.start();
     else filter.setRules(NO_SSH);
@@ -145,8 +159,9 @@ export async function blockingOfNew(bench: Bench, intervalMs: number, connection
   const tally = new Tally();
   const filter = await filterOf(bench, intervalMs, NO_SSH);
   await filter.start();
-  for (let round = 0; round < connections / FLOWS.length; round++) {
-    await sleep(Math.random() * intervalMs);
+  const rounds = Math.ceil(connections / FLOWS.length);
+  for (let round = 0; round < rounds; round++) {
+    await between(filter, intervalMs, (round + Math.random()) / rounds);
     bench.wire.clear();
     const talker = await busy(bench);
     const flows = flowsOf(talker);

@@ -1,8 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Filter } from "../../lib/filter/index.ts";
 import { mallory, type Talker } from "../../vmcore-fixtures/lab.ts";
 import { type Spread, spread, timed } from "../measure.ts";
-import { type Bench, filterOf, NO_SSH } from "./blocking.ts";
+import { type Bench, filterOf, NO_SSH, nextPoll } from "./blocking.ts";
 
 /** What polls took, in milliseconds, and of it the firewall. */
 export interface Polls {
@@ -18,12 +17,6 @@ const INTERVAL_MS = 50;
 /** What one talker of the lab can hold. */
 const AT_ONCE = 32;
 const TALKERS = 32;
-
-async function nextPoll(filter: Filter): Promise<number> {
-  const { polls } = filter.status();
-  while (filter.status().polls === polls) await sleep(1);
-  return filter.status().lastPollMs;
-}
 
 async function snapshots({ guest }: Bench, count: number): Promise<Spread> {
   const times: number[] = [];

@@ -40,7 +40,7 @@ interface Measured {
 
 const INTERVALS_MS = [200, 20];
 const PATTERNS = [1, 1_000, 10_000];
-const FLOOD_MS = 500;
+const FLOOD_MS = 250;
 
 const [runs, rounds] = [Number(options.runs), Number(options.rounds)];
 
@@ -88,7 +88,7 @@ async function atTheFirewall(): Promise<Pick<Measured, "reconciling" | "rates">>
       reconciling.push(await measureReconciling(network, patterns, rounds));
     }
     console.error("Packets …");
-    return { reconciling, rates: await measureRates(network, rounds, FLOOD_MS) };
+    return { reconciling, rates: await measureRates(network, 2 * rounds, FLOOD_MS) };
   } finally {
     network.close();
   }
