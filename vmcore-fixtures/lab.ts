@@ -255,6 +255,8 @@ export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab
     const guest = async (letter: string, wire: Wire): Promise<LabGuest> => {
       const outside = await makeOutside(letter, wire, program, directory);
       closers.push(() => outside.close());
+      // With its network it would go too, but some time after: the next lab wants the name.
+      closers.push(() => ip("link", "delete", `out-${letter}`));
       const nic = { tap: wire.tap, mac: wire.mac };
       const live = await startLive(recipe, {
         ram: "memfd",
