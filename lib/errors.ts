@@ -36,6 +36,8 @@ const CODES = [
   "BACKEND_PERMISSION",
   "BACKEND_UNSUPPORTED",
   "BACKEND_FAILED",
+  "STATE_IO",
+  "FILTER_RUNS",
   "INTERFACE_NOT_FOUND",
   "INTERFACE_CHANGED",
   "OUT_OF_MEMORY",
@@ -87,6 +89,8 @@ const CODES = [
  * | `BACKEND_PERMISSION` | this process may not change the firewall |
  * | `BACKEND_UNSUPPORTED` | the kernel or the firewall's program lacks what the backend, or a rule, needs |
  * | `BACKEND_FAILED` | the firewall refused a change, or did not answer |
+ * | `STATE_IO` | the directory in which a filter keeps its state cannot be made, is not safe, or cannot be written |
+ * | `FILTER_RUNS` | another process of the command filters this guest |
  * | `INTERFACE_NOT_FOUND` | there is no such device on this host |
  * | `INTERFACE_CHANGED` | the guest's device is gone, or another one has its name |
  * | `OUT_OF_MEMORY` | the memory or the threads that this process may have did not suffice |

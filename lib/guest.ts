@@ -115,6 +115,8 @@ export class AttachedGuest implements Guest {
   readonly #budgetMs: number;
   readonly #live: Attachable | undefined;
   #pauses: Pauses | undefined;
+  /** Whether the guest is paused for its walks. While it is attached anew it has no `#pauses`. */
+  readonly #paused: boolean;
   /** Whether it was noticed that the guest is not the one that was attached to. */
   #changed = false;
   #reattaching: Promise<void> | undefined;
@@ -125,6 +127,7 @@ export class AttachedGuest implements Guest {
   /** `live` and `pauses`, which stop the guest for its walks, are closed with the guest. */
   constructor(native: NativeGuest, budgetMs: number, live?: Attachable, pauses?: Pauses) {
     this.#pauses = pauses;
+    this.#paused = pauses !== undefined;
     this.#kernel = toKernel(native.kernel);
     this.#native = native;
     this.#budgetMs = budgetMs;
@@ -139,7 +142,9 @@ export class AttachedGuest implements Guest {
     checkKeys(options, ["signal", "details", "whilePaused"]);
     const { signal, details = false, whilePaused } = options;
     if (typeof details !== "boolean") throw invalidOption("details is not a boolean");
-    if (whilePaused && !this.#pauses) throw invalidOption('whilePaused is for guests with consistency "pause"');
+    if (whilePaused && !this.#paused) {
+      throw invalidOption('whilePaused, as for hold "apply", needs a guest that is paused: consistency "pause"');
+    }
     const walk = (options: NativeWalkOptions) => this.#native.walk({ ...options, details });
     const work = whilePaused && ((result: NativeSnapshot) => whilePaused(new WalkedSnapshot(result)));
     const { result, pauseMs } = await this.#walk(signal, walk, work);

@@ -84,7 +84,7 @@ function happened(event: FilterEvent): string {
     case "repaired":
       return `! the firewall had been changed, and was repaired: ${escapeText(event.problems.join("; "))}`;
     case "failed":
-      return `! the firewall could not be changed: ${event.error.code}: ${escapeText(event.error.message)}`;
+      return `! failed, and is tried again: ${event.error.code}: ${escapeText(event.error.message)}`;
     case "unreadable":
       return `! the guest cannot be read (${event.applied}): ${event.error.code}: ${escapeText(event.error.message)}`;
     case "readable":

@@ -1,6 +1,7 @@
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { GuestInterface, RuleBackend } from "../backends/backend.ts";
 import { dryRun, nftables } from "../backends/index.ts";
+import { toXFilterError } from "../errors.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
 import type { Guest } from "../index.ts";
 import { parseRules, type Rule } from "../rules/index.ts";
@@ -9,6 +10,7 @@ import { Audit } from "./audit.ts";
 import { type Context, guestCommand, type Invocation, notEmpty } from "./command.ts";
 import { parseDuration } from "./duration.ts";
 import { eventJson, formatFilterEvent } from "./filter-event.ts";
+import { OutputError } from "./output.ts";
 import { readRules } from "./rules-file.ts";
 import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
 
@@ -30,6 +32,12 @@ interface FilterFlags {
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
+/** An unset variable of a shell's is not uid 0. */
+function wholeNumber(text: string): number {
+  if (/^\d{1,10}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It is a whole number.");
+}
+
 const more = (value: string, before: readonly string[] = []) => [...before, notEmpty(value)];
 
 export function filterCommand(context: Context): Command {
@@ -46,20 +54,25 @@ export function filterCommand(context: Context): Command {
 }
 
 export function blockCommand(context: Context): Command {
-  const command = guestCommand(
+  const command: Command = guestCommand(
     "block",
     "drop what one user or process sends and receives, until Ctrl-C",
     context,
     (invocation) => filter(invocation, parseRules([ruleOf(command.opts())]), command.opts<FilterFlags>()),
-  );
+  ).hook("preAction", () => {
+    const { uid, pid, comm } = command.opts<BlockFlags>();
+    // It would be the whole guest.
+    if (uid === undefined && pid === undefined && comm === undefined)
+      command.error("error: it takes --uid, --pid or --comm");
+  });
   return withFlags(
     command
-      .option("--uid <UID>", "user: real or effective id of a process, or who made the socket", Number)
-      .option("--pid <PID>", "process", Number)
+      .option("--uid <UID>", "user: real or effective id of a process, or who made the socket", wholeNumber)
+      .option("--pid <PID>", "process", wholeNumber)
       .option("--comm <NAME>", "command name", notEmpty)
       .option("--protocol <NAME>", "tcp, udp or udplite", notEmpty)
-      .option("--remote-port <PORT>", "port of the other end", Number)
-      .option("--local-port <PORT>", "port of the guest's end", Number)
+      .option("--remote-port <PORT>", "port of the other end", wholeNumber)
+      .option("--local-port <PORT>", "port of the guest's end", wholeNumber)
       .option("--remote-address <ADDRESS>", "address or network of the other end", notEmpty)
       .addOption(new Option("--direction <WAY>", "seen from the guest; default: both").choices(["in", "out"]))
       .option("--for <TIME>", "how long", parseDuration(DAY_MS)),
@@ -80,6 +93,10 @@ function ruleOf({ uid, pid, comm, protocol, remotePort, localPort, remoteAddress
 
 function withFlags(command: Command): Command {
   return command
+    .hook("preAction", () => {
+      const { hold, pause } = command.opts<FilterFlags>();
+      if (hold && !pause) command.error("error: --hold is for --pause");
+    })
     .addOption(
       new Option("--backend <NAME>", "what holds the rules").choices(["nftables", "dry-run"]).default("nftables"),
     )
@@ -113,45 +130,85 @@ function withFlags(command: Command): Command {
       parseDuration(DAY_MS),
     )
     .option("--never-block <NETWORK>", "an address or network that no rule blocks; again for more", more)
-    .option("--state <DIRECTORY>", "where pins and verdicts survive this process", notEmpty, STATE_DIRECTORY);
+    .option(
+      "--state <DIRECTORY>",
+      "where pins and verdicts survive this process; not with dry-run",
+      notEmpty,
+      STATE_DIRECTORY,
+    );
 }
 
 async function filter(invocation: Invocation, rules: readonly Rule[], flags: FilterFlags): Promise<void> {
-  const { guest, target, output, signal, json } = invocation;
-  const audit = flags.audit === undefined ? null : new Audit(flags.audit);
-  const backend: RuleBackend = flags.backend === "nftables" ? nftables() : dryRun({ write: () => {} });
+  const { guest, target, output, signal, json, warn } = invocation;
+  const { keep = false } = flags;
+  const dry = flags.backend === "dry-run";
+  const backend: RuleBackend = dry ? dryRun({ write: () => {} }) : nftables();
   const interfaces = await interfacesOf(guest, flags);
   const filter = createFilter({
-    ...{ guest, rules, backend, interfaces, id: target, intervalMs: flags.interval, stateDirectory: flags.state },
+    ...{ guest, rules, backend, interfaces, id: target, intervalMs: flags.interval },
+    // What changes nothing is not to be taken for what does.
+    ...(!dry && { stateDirectory: flags.state }),
     ...(flags.hold && { hold: flags.hold }),
     ...(flags.onUnreadable && { onUnreadable: flags.onUnreadable }),
     ...(flags.lease && { onAgentDeath: { leaseMs: flags.lease } }),
     ...(flags.neverBlock && { neverBlock: flags.neverBlock }),
   });
-  const status = new StatusFile(flags.state, target);
-  const print = async (event: FilterEvent) => {
-    audit?.write(eventJson(event));
-    status.write(filter.status(), interfaces);
-    // Ctrl-C is how this ends; what it released is in the audit file.
-    if (!signal.aborted) await (json ? output.json([eventJson(event)]) : output.lines([formatFilterEvent(event)]));
-  };
+  const audit = flags.audit === undefined ? null : new Audit(flags.audit, warn);
+  const status = dry ? null : new StatusFile(flags.state, target, () => [filter.status(), interfaces], warn);
+  // Two consumers: a terminal that stands still keeps nothing out of the audit file.
+  const recorded = record(filter.events(), audit, status);
   const events = filter.events();
   const devices = interfaces.map(({ name }) => name).join(", ");
-  if (!json) await output.lines([`filtering ${devices || "no device"} by ${rules.length} rules with ${backend.name}`]);
+  const interrupt = () => void filter.stop({ keep }).catch(() => {});
+  signal.addEventListener("abort", interrupt, { once: true });
   try {
+    signal.throwIfAborted();
+    if (!json)
+      await output.lines([`filtering ${devices || "no device"} by ${rules.length} rules with ${backend.name}`]);
     await filter.start();
-    status.write(filter.status(), interfaces);
-    const ending = untilEnded(filter, signal, flags.keep ?? false);
     for await (const event of events) {
-      await print(event);
+      await print(event, invocation);
       if (output.gone) break;
       if (event.type === "ended" && event.error) throw event.error;
     }
-    await ending;
   } finally {
-    await filter.stop({ keep: flags.keep ?? false });
-    status.end(flags.keep ?? false);
-    audit?.close();
+    signal.removeEventListener("abort", interrupt);
+    await stopped(filter, keep, warn).finally(async () => {
+      await recorded;
+      status?.end(keep);
+      audit?.close();
+    });
+  }
+}
+
+/** Until the filter ends. */
+async function record(events: AsyncIterable<FilterEvent>, audit: Audit | null, status: StatusFile | null) {
+  for await (const event of events) {
+    audit?.write(eventJson(event));
+    status?.changed();
+  }
+}
+
+async function print(event: FilterEvent, { output, signal, json, warn }: Invocation): Promise<void> {
+  // Ctrl-C is how this ends; what it released is in the audit file.
+  if (signal.aborted) return;
+  try {
+    await (json ? output.json([eventJson(event)]) : output.lines([formatFilterEvent(event)]));
+  } catch (error) {
+    // A full disk under the output lets nobody go who is to be blocked.
+    if (error instanceof OutputError) warn(error.message);
+    else if (!signal.aborted) throw error;
+  }
+}
+
+/** What stays in the firewall against the user's will is said, however the command ends. */
+async function stopped(filter: Filter, keep: boolean, warn: (message: string) => void): Promise<void> {
+  try {
+    await filter.stop({ keep });
+  } catch (error) {
+    const { code, message } = toXFilterError(error);
+    warn(`what is in force could not be taken out of the firewall (xfilter clear does): ${code}: ${message}`);
+    throw error;
   }
 }
 
@@ -160,10 +217,4 @@ async function interfacesOf(guest: Guest, flags: FilterFlags): Promise<readonly 
   if (flags.interface) return namedInterfaces(flags.interface);
   if (flags.backend === "dry-run" && guest.kernel.format !== "qemu") return [];
   return guest.interfaces();
-}
-
-/** Ctrl-C takes what is in force out of the firewall, or leaves it, and the loop then ends with its last events. */
-async function untilEnded(filter: Filter, signal: AbortSignal, keep: boolean): Promise<void> {
-  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-  await filter.stop({ keep });
 }

@@ -1,8 +1,9 @@
-import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { GuestInterface } from "../backends/backend.ts";
+import { XFilterError } from "../errors.ts";
 import type { FilterStatus } from "../filter/index.ts";
+import { StateDirectory } from "../filter/state-directory.ts";
 import { patternJson } from "./filter-event.ts";
 
 /** Where `xfilter filter` keeps what has to survive it. Of the running host: a guest does not survive it either. */
@@ -15,6 +16,8 @@ export interface FilterReport {
   readonly guest: string;
   /** Process that filters; null: it ended, and left what was in force. */
   readonly agent: number | null;
+  /** When it was started, as its kernel tells: another process that has its pid is another. */
+  readonly agentStart: string | null;
   /** ISO 8601. */
   readonly time: string;
   readonly interfaces: readonly GuestInterface[];
@@ -24,58 +27,101 @@ export interface FilterReport {
   readonly unreadableSince: number | null;
 }
 
+/** With ten thousand flows the report is of megabytes, and each may come with an event of its own. */
+const WRITE_EVERY_MS = 1_000;
+
 /** The report of one guest's filter, in a file. */
 export class StatusFile {
+  readonly #directory: StateDirectory;
   readonly #path: string;
   readonly #guest: string;
-  #last: FilterReport | undefined;
+  readonly #read: () => [FilterStatus, readonly GuestInterface[]];
+  readonly #warn: (message: string) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #failing = false;
 
-  constructor(directory: string, guest: string) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.#path = join(directory, `${createHash("sha256").update(guest).digest("hex").slice(0, 32)}${SUFFIX}`);
+  /** @throws XFilterError: STATE_IO, or FILTER_RUNS where another process filters the guest */
+  constructor(
+    directory: string,
+    guest: string,
+    read: () => [FilterStatus, readonly GuestInterface[]],
+    warn: (message: string) => void,
+  ) {
+    this.#directory = new StateDirectory(directory);
+    this.#path = this.#directory.path(guest, SUFFIX);
     this.#guest = guest;
+    this.#read = read;
+    this.#warn = warn;
+    const before = readReport(this.#path);
+    if (before && agentRuns(before)) {
+      const what = `process ${before.agent} filters this guest already, and each would undo what the other does`;
+      throw new XFilterError("FILTER_RUNS", what, "Give all rules to one of them, in a file (xfilter filter --rules)");
+    }
+    this.#directory.write(this.#path, JSON.stringify(this.#report(process.pid)));
   }
 
-  write(
-    { bootId, inForce, unenforceable, unreadableSince }: FilterStatus,
-    interfaces: readonly GuestInterface[],
-  ): void {
-    this.#write({
-      ...{
-        guest: this.#guest,
-        agent: process.pid,
-        time: new Date().toISOString(),
-        interfaces,
-        bootId,
-        unreadableSince,
-      },
-      inForce: inForce.map(({ pattern, rule }) => patternJson(pattern, rule)),
-      unenforceable: unenforceable.map(({ reason, what }) => ({ reason, what })),
-    });
+  /** Is written soon, once for all that changes until then. */
+  changed(): void {
+    this.#timer ??= setTimeout(() => this.#write(process.pid), WRITE_EVERY_MS).unref();
   }
 
   /** The filter ends. */
   end(keep: boolean): void {
-    if (keep && this.#last) this.#write({ ...this.#last, agent: null });
-    else rmSync(this.#path, { force: true });
+    if (keep) this.#write(null);
+    clearTimeout(this.#timer);
+    if (!keep) rmSync(this.#path, { force: true });
   }
 
-  #write(report: FilterReport): void {
-    this.#last = report;
-    writeFileSync(`${this.#path}.new`, JSON.stringify(report), { mode: 0o600 });
-    renameSync(`${this.#path}.new`, this.#path);
+  #write(agent: number | null): void {
+    this.#timer = undefined;
+    try {
+      this.#directory.write(this.#path, JSON.stringify(this.#report(agent)));
+      this.#failing = false;
+    } catch (error) {
+      if (!this.#failing) this.#warn((error as Error).message);
+      this.#failing = true;
+    }
+  }
+
+  #report(agent: number | null): FilterReport {
+    const [{ bootId, inForce, unenforceable, unreadableSince }, interfaces] = this.#read();
+    return {
+      ...{ guest: this.#guest, agent, agentStart: agent === null ? null : startOf(agent) },
+      ...{ time: new Date().toISOString(), interfaces, bootId, unreadableSince },
+      inForce: inForce.map(({ pattern, rule }) => patternJson(pattern, rule)),
+      unenforceable: unenforceable.map(({ reason, what }) => ({ reason, what })),
+    };
   }
 }
 
 /** The reports of all filters that keep their state in a directory; what cannot be read is left out. */
 export function readReports(directory: string): FilterReport[] {
-  return filesIn(directory).flatMap((name) => {
-    try {
-      return [JSON.parse(readFileSync(join(directory, name), "utf8")) as FilterReport];
-    } catch {
-      return [];
-    }
-  });
+  return filesIn(directory).flatMap((name) => readReport(join(directory, name)) ?? []);
+}
+
+function readReport(path: string): FilterReport | null {
+  try {
+    const report = JSON.parse(readFileSync(path, "utf8")) as FilterReport;
+    const { guest, inForce, unenforceable } = report;
+    return typeof guest === "string" && Array.isArray(inForce) && Array.isArray(unenforceable) ? report : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the process that wrote a report still is there. */
+export function agentRuns({ agent, agentStart }: FilterReport): boolean {
+  return Number.isInteger(agent) && agentStart !== null && startOf(agent!) === agentStart;
+}
+
+/** Ticks from the boot to the start of a process; null if there is none. */
+function startOf(pid: number): string | null {
+  try {
+    // The command, in parentheses, may hold anything; 20 fields behind it.
+    return readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ")[19] ?? null;
+  } catch {
+    return null;
+  }
 }
 
 function filesIn(directory: string): string[] {

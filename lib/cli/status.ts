@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { type InstalledGuest, installedGuests, removeGuests, tablesOfGuest } from "../backends/index.ts";
 import { type Context, notEmpty } from "./command.ts";
 import { escapeText } from "./escape.ts";
-import { type FilterReport, readReports, STATE_DIRECTORY } from "./status-file.ts";
+import { agentRuns, type FilterReport, readReports, STATE_DIRECTORY } from "./status-file.ts";
 
 /** What the firewall holds for one guest, and what its filter said last. */
 interface GuestStatus {
@@ -48,27 +48,17 @@ export function clearCommand({ output, signal }: Context): Command {
 }
 
 /** Packets come from the firewall, owners and rules from the filter's report. */
-function join(installed: readonly InstalledGuest[], reports: readonly FilterReport[]): GuestStatus[] {
+export function join(installed: readonly InstalledGuest[], reports: readonly FilterReport[]): GuestStatus[] {
   return installed.map(({ table, guest, interfaces, patterns }) => {
     const report = reports.find((report) => tablesOfGuest(report.guest).includes(table));
     const planned = new Map(report?.inForce.map((pattern) => [pattern.key, pattern]));
     return {
-      ...{ guest, table, interfaces, agent: report && alive(report.agent) ? report.agent : null },
+      ...{ guest: report?.guest ?? guest, table, interfaces, agent: report && agentRuns(report) ? report.agent : null },
       patterns: patterns.map((pattern) => ({ ...planned.get(pattern.key), ...pattern })),
       unenforceable: report?.unenforceable ?? [],
       unreadableSince: report?.unreadableSince ?? null,
     };
   });
-}
-
-function alive(pid: number | null): boolean {
-  if (pid === null) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }
 
 function formatStatus({

@@ -1,9 +1,11 @@
-import { toXFilterError, type XFilterError } from "../errors.ts";
+import { toXFilterError, XFilterError } from "../errors.ts";
 import type { Plan, PlannedPattern, Unenforceable } from "../rules/pattern.ts";
 import { createPlan, emptyPlanState, type PlanState, widenedPlan } from "../rules/plan.ts";
 import type { Rule } from "../rules/rule.ts";
+import { formatRule } from "../rules/text.ts";
+import { sleep } from "../sleep.ts";
 import type { Snapshot } from "../snapshot.ts";
-import { bootId } from "./boot-id.ts";
+import { bootId, tellsBoot } from "./boot-id.ts";
 import { requireCapable, withinCapabilities } from "./capabilities.ts";
 import type { ClearedReason, FilterEvent, OnUnreadable } from "./event.ts";
 import type { FilterStatus, InForce } from "./filter.ts";
@@ -28,12 +30,19 @@ export class Enforcer {
   #plan: Plan = NOTHING;
   /** Those that the plan at work was made from: patterns name them by their index. */
   #planned: readonly Rule[] = [];
+  /** Those of the plan in force. */
+  #ruling: readonly Rule[] = [];
   #inForce = new Map<string, InForce>();
   #unenforceable = new Map<string, Unenforceable>();
   #unreadableSince: number | null = null;
   #applied: OnUnreadable | null = null;
   /** Whether the firewall may hold something else than `#plan`. */
   #inDoubt = true;
+  /** Whether what the firewall holds for the guest may be this filter's doing. */
+  #adopted = false;
+  /** What failed last and was told, until it works. */
+  #failing = "";
+  #stateFailing = "";
   #inspectedAt = 0;
   #reconciledAt = 0;
   #lastApplyMs = 0;
@@ -48,11 +57,18 @@ export class Enforcer {
 
   /** The first poll. Rejects, the firewall unchanged, where it cannot be done. */
   async open(): Promise<void> {
-    const { guest, backend } = this.#options;
-    const snapshot = await guest.snapshot({ signal: this.#signal });
+    const { guest, backend, hold, leaseMs } = this.#options;
+    if (leaseMs !== null && !backend.capabilities.leases) {
+      throw new XFilterError("BACKEND_UNSUPPORTED", `the backend ${backend.name} knows no leases`, "Let it persist");
+    }
+    // That the guest cannot be paused is found out here, and not by polls that fail.
+    const whilePaused = hold === "apply" ? async () => {} : undefined;
+    const snapshot = await guest.snapshot({ signal: this.#signal, whilePaused });
     await this.#boot(bootId(guest.kernel, snapshot));
     requireCapable(this.#rules, backend.capabilities, backend.name);
-    await this.#apply(this.#planOf(snapshot), "gone");
+    const plan = this.#planOf(snapshot);
+    this.#stateFile?.save(this.#bootId!, this.#state);
+    await this.#apply(plan, "gone");
   }
 
   setRules(rules: readonly Rule[]): void {
@@ -66,20 +82,46 @@ export class Enforcer {
   async poll(): Promise<void> {
     const { guest, hold } = this.#options;
     const signal = this.#signal;
+    let enforced = false;
+    const renewing = new AbortController();
+    const renewed = this.#renewUntil(renewing.signal);
+    const enforce = async (snapshot: Snapshot) => {
+      renewing.abort();
+      await renewed;
+      await this.#enforce(snapshot);
+      enforced = true;
+    };
     try {
-      if (hold === "apply") await guest.snapshot({ signal, whilePaused: (snapshot) => this.#enforce(snapshot) });
-      else await this.#enforce(await guest.snapshot({ signal }));
+      if (hold === "apply") await guest.snapshot({ signal, whilePaused: enforce });
+      else await enforce(await guest.snapshot({ signal }));
     } catch (error) {
+      renewing.abort();
+      await renewed;
       if (signal.aborted) throw signal.reason;
       const failure = toXFilterError(error);
       if (OVER.includes(failure.code)) throw failure;
-      await this.#endure(failure);
+      // The guest ran on before the firewall was done: no reason to take out what is in force by now.
+      if (enforced) this.#tellFailure(failure);
+      else await this.#endure(failure);
+    }
+  }
+
+  /** A guest that makes its walks take long does not outlive the lease by it. */
+  async #renewUntil(stop: AbortSignal): Promise<void> {
+    const { leaseMs } = this.#options;
+    if (leaseMs === null) return;
+    while (!stop.aborted && !this.#signal.aborted) {
+      await sleep(leaseMs / 3, [stop, this.#signal]).catch(() => {});
+      if (stop.aborted || this.#signal.aborted) return;
+      await this.#orTell(() => this.#apply(this.#plan, "gone")).catch(() => {});
     }
   }
 
   async #enforce(snapshot: Snapshot): Promise<void> {
     await this.#orTell(async () => {
-      const id = bootId(this.#options.guest.kernel, snapshot);
+      const { kernel } = this.#options.guest;
+      // A snapshot that lacks the processes by which a boot is known is no other boot.
+      const id = tellsBoot(snapshot) ? bootId(kernel, snapshot) : this.#bootId!;
       let why: ClearedReason = this.#newRules ? "rules" : "gone";
       if (id !== this.#bootId) {
         why = "booted";
@@ -94,6 +136,19 @@ export class Enforcer {
       }
       await this.#apply(this.#planOf(snapshot), why);
     });
+    this.#saveState();
+  }
+
+  /** A disk that is full ends nothing: it is told, and what is to be blocked is blocked. */
+  #saveState(): void {
+    try {
+      this.#stateFile?.save(this.#bootId!, this.#state);
+      this.#stateFailing = "";
+    } catch (cause) {
+      const error = toXFilterError(cause);
+      if (error.message !== this.#stateFailing) this.#tell({ type: "failed", time: Date.now(), error });
+      this.#stateFailing = error.message;
+    }
   }
 
   /** Another boot: nobody in it is who he was. */
@@ -113,7 +168,6 @@ export class Enforcer {
     const { plan, state } = createPlan({ snapshot, rules, state: this.#state, now, neverBlock, maxFlows });
     this.#planned = rules;
     this.#state = state;
-    this.#stateFile?.save(this.#bootId!, state);
     this.#tellUnenforceable(plan.unenforceable);
     return withinCapabilities(plan, backend.capabilities);
   }
@@ -137,23 +191,47 @@ export class Enforcer {
     if (applied !== this.#applied) this.#tell({ type: "unreadable", time: now, error, applied });
     this.#applied = applied;
     const plans = {
-      hold: () => this.#plan,
+      hold: () => this.#stillRuled(now),
       release: () => NOTHING,
-      widen: () => widenedPlan(this.#planned, neverBlock),
+      widen: () => {
+        this.#planned = this.#notOver(now);
+        return widenedPlan(this.#planned, neverBlock);
+      },
     };
-    const plan = withinCapabilities(plans[applied](), backend.capabilities);
-    await this.#orTell(() => this.#apply(plan, "unreadable"));
+    await this.#orTell(async () => {
+      const plan = withinCapabilities(plans[applied](), backend.capabilities);
+      await this.#apply(plan, applied === "hold" ? "rules" : "unreadable");
+    });
+  }
+
+  /** What is in force, without that of rules which were taken away since, or whose time has run out. */
+  #stillRuled(now: number): Plan {
+    const texts = new Set(this.#notOver(now).map(formatRule));
+    const stays = this.#ruling.map((rule) => texts.has(formatRule(rule)));
+    return { ...this.#plan, patterns: this.#plan.patterns.filter(({ rule }) => rule === null || stays[rule]) };
+  }
+
+  #notOver(now: number): readonly Rule[] {
+    const since = new Map(this.#state.rules.map((rule) => [rule.text, rule.since]));
+    return this.#rules.filter((rule) => now < (since.get(formatRule(rule)) ?? now) + (rule.forMs ?? Infinity));
   }
 
   /** The firewall's own failures end no filter: it tries again at the next poll. */
   async #orTell(work: () => Promise<void>): Promise<void> {
     try {
       await work();
+      this.#failing = "";
     } catch (error) {
       if (this.#signal.aborted) throw this.#signal.reason;
       this.#inDoubt = true;
-      this.#tell({ type: "failed", time: Date.now(), error: toXFilterError(error) });
+      this.#tellFailure(toXFilterError(error));
     }
+  }
+
+  /** Once, until it works or fails otherwise: polls come many a second. */
+  #tellFailure(error: XFilterError): void {
+    if (error.message !== this.#failing) this.#tell({ type: "failed", time: Date.now(), error });
+    this.#failing = error.message;
   }
 
   /** Asks the firewall only when there is something to change, to look at or to renew. */
@@ -168,11 +246,19 @@ export class Enforcer {
     if (this.#inDoubt || start - this.#inspectedAt >= reconcileMs) await this.#inspect(!this.#inDoubt);
     const renew = leaseMs !== null && start - this.#reconciledAt >= leaseMs / 3;
     if (!changed && !this.#inDoubt && !renew) return;
-    await this.#options.backend.reconcile(plan, { signal: this.#signal });
+    try {
+      await this.#options.backend.reconcile(plan, { signal: this.#signal });
+      this.#adopted = true;
+    } catch (error) {
+      // Whoever was interrupted may have been done.
+      this.#adopted ||= this.#signal.aborted;
+      throw error;
+    }
     this.#lastApplyMs = performance.now() - start;
     this.#reconciledAt = start;
     this.#inDoubt = false;
     this.#plan = plan;
+    this.#ruling = this.#planned;
     this.#recordChanges(added, removed, why);
   }
 
@@ -220,8 +306,7 @@ export class Enforcer {
   /** Takes what is in force out of the firewall, or leaves it. What another filter left is not ours before it was adopted. */
   async close(keep: boolean): Promise<void> {
     if (this.#bootId === null) return;
-    const adopted = this.#reconciledAt > 0;
-    await this.#options.backend.close({ keep: keep || !adopted });
+    await this.#options.backend.close({ keep: keep || !this.#adopted });
     if (!keep) this.#recordChanges([], [...this.#inForce.keys()], "stopped");
   }
 }

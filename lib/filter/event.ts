@@ -11,7 +11,7 @@ import type { Rule } from "../rules/rule.ts";
  * | `cleared` | a pattern was taken out of the firewall |
  * | `unenforceable` | a rule asks for what no firewall outside of the guest can do; once for each socket |
  * | `repaired` | somebody else had changed what is ours in the firewall, and it was made again |
- * | `failed` | the firewall could not be changed; what was in force is, as far as is known. Tried again at the next poll |
+ * | `failed` | the firewall could not be changed, or the state not be written; what was in force is, as far as is known. Tried again at each poll, told once until it works or fails otherwise |
  * | `unreadable` | the guest cannot be read, and `onUnreadable` was applied; once until it can again |
  * | `readable` | the guest can be read again |
  * | `booted` | the guest booted anew: what was known of its processes is void |

@@ -57,9 +57,6 @@ export interface Filter {
   stop(options?: { readonly keep?: boolean }): Promise<void>;
 }
 
-/** Errors after which there is no guest to come back. */
-const OVER: readonly string[] = ["SOURCE_GONE", "CLOSED"];
-
 /**
  * A filter for one guest. Changes nothing before `start()`.
  *
@@ -133,8 +130,7 @@ class PollingFilter implements Filter {
 
   /** The guest is gone, and with it what would have been filtered. */
   #end(error: XFilterError): void {
-    const cause = OVER.includes(error.code) ? error : toXFilterError(error);
-    this.#stopping ??= this.#close(false, cause);
+    this.#stopping ??= this.#close(false, error);
     this.#stopping.catch(() => {});
   }
 
@@ -182,6 +178,9 @@ class PollingFilter implements Filter {
     if (error === null) await Promise.allSettled([this.#running]);
     try {
       await this.#enforcer.close(keep);
+    } catch (cause) {
+      this.#tell({ type: "failed", time: Date.now(), error: toXFilterError(cause) });
+      throw cause;
     } finally {
       this.#ended = true;
       this.#tell({ type: "ended", time: Date.now(), error });

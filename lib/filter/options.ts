@@ -64,7 +64,7 @@ const KEYS = [
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const MAX_FLOWS = 65_536;
-/** A lease is renewed at a third of its time; a shorter one would be renewed at every poll. */
+/** A lease is renewed by the first poll after a third of its time; a shorter one would be renewed at every poll. */
 const MIN_LEASE_MS = 1_000;
 
 /** @internal Throws TypeError and RangeError with the codes ERR_INVALID_OPTION and ERR_INVALID_RULE. */
@@ -78,8 +78,11 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   if (!Array.isArray(interfaces)) throw invalidOption("interfaces is not a list");
   oneOf("hold", hold, ["walk", "apply"]);
   oneOf("onUnreadable", onUnreadable, ["hold", "release", "widen"]);
-  if (typeof onAgentDeath !== "object") oneOf("onAgentDeath", onAgentDeath, ["persist"]);
-  const leaseMs = typeof onAgentDeath === "object" ? onAgentDeath.leaseMs : null;
+  if (typeof onAgentDeath !== "object" || onAgentDeath === null) oneOf("onAgentDeath", onAgentDeath, ["persist"]);
+  const leaseMs = typeof onAgentDeath === "object" ? leaseOf(onAgentDeath, options.intervalMs ?? 200) : null;
+  if (stateDirectory !== null && (typeof stateDirectory !== "string" || stateDirectory === "")) {
+    throw invalidOption("stateDirectory is no path");
+  }
   if (!Array.isArray(neverBlock)) throw invalidOption("neverBlock is not a list of addresses and networks");
   return {
     ...{ guest, backend, id, interfaces, hold, onUnreadable, neverBlock, stateDirectory },
@@ -87,9 +90,14 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
     intervalMs: numberFrom("intervalMs", options.intervalMs ?? 200, 1, HOUR_MS),
     reconcileMs: numberFrom("reconcileMs", options.reconcileMs ?? 5_000, 100, HOUR_MS),
     maxHoldMs: numberFrom("maxHoldMs", options.maxHoldMs ?? 300_000, 0, DAY_MS),
-    leaseMs: leaseMs === null ? null : numberFrom("onAgentDeath.leaseMs", leaseMs, MIN_LEASE_MS, DAY_MS),
+    leaseMs,
     maxFlows: numberFrom("maxFlows", options.maxFlows ?? MAX_FLOWS, 1, MAX_FLOWS),
   };
+}
+
+/** One that ends between two polls would let everybody go in between. */
+function leaseOf({ leaseMs }: { readonly leaseMs: number }, intervalMs: number): number {
+  return numberFrom("onAgentDeath.leaseMs", leaseMs, Math.max(MIN_LEASE_MS, 3 * intervalMs), DAY_MS);
 }
 
 function oneOf(name: string, value: unknown, values: readonly string[]): void {

@@ -1,35 +1,38 @@
-import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { type PlanState, parsePlanState } from "../rules/plan.ts";
+import { readFileSync } from "node:fs";
+import { emptyPlanState, type PlanState, parsePlanState } from "../rules/plan.ts";
+import { StateDirectory } from "./state-directory.ts";
 
 /** @internal What a filter remembers of one guest, in a file, so that another process goes on where this one ended. */
 export class StateFile {
+  readonly #directory: StateDirectory;
   readonly #path: string;
   #written = "";
 
-  /** @throws what the file system says of a directory that cannot be made */
+  /** @throws XFilterError: STATE_IO for a directory that cannot be used */
   constructor(directory: string, id: string) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.#path = join(directory, `${createHash("sha256").update(id).digest("hex").slice(0, 32)}.json`);
+    this.#directory = new StateDirectory(directory);
+    this.#path = this.#directory.path(id, ".json");
   }
 
-  /** undefined where there is none, of another boot, or broken: whoever it was about cannot be told any more. */
-  load(bootId: string): PlanState | undefined {
+  /** An empty one where there is none, of another boot, or broken: whoever it was about cannot be told any more. */
+  load(bootId: string): PlanState {
     try {
       const { boot, state } = JSON.parse(readFileSync(this.#path, "utf8"));
-      return boot === bootId ? parsePlanState(state) : undefined;
+      return boot === bootId ? parsePlanState(state) : emptyPlanState();
     } catch {
-      return undefined;
+      return emptyPlanState();
     }
   }
 
-  /** Written only where it changed, and in one step: a reader finds the old or the new one. */
+  /**
+   * Written only where it changed.
+   *
+   * @throws XFilterError: STATE_IO
+   */
   save(bootId: string, state: PlanState): void {
     const text = JSON.stringify({ boot: bootId, state });
     if (text === this.#written) return;
-    writeFileSync(`${this.#path}.new`, text, { mode: 0o600 });
-    renameSync(`${this.#path}.new`, this.#path);
+    this.#directory.write(this.#path, text);
     this.#written = text;
   }
 }

@@ -27,6 +27,8 @@ class NftablesBackend implements RuleBackend {
   readonly name = "nftables";
   #directions: readonly Direction[] = ["out", "in"];
   #frame: Frame | undefined;
+  /** Whose tables are to be taken out at the end, also where they were kept for a boot for which the backend could not be opened. */
+  #guest: string | undefined;
   #leaseMs: number | null = null;
   /** Monotonic milliseconds of the last renewal of the lease. */
   #renewed = 0;
@@ -65,6 +67,7 @@ class NftablesBackend implements RuleBackend {
     await refuseChanged(frame);
     this.#directions = await supportedDirections(frame, signal);
     this.#frame = { ...frame, directions: this.#directions };
+    this.#guest = scope.id;
     this.#leaseMs = leaseMs;
     this.#held = undefined;
     this.#made = null;
@@ -100,10 +103,11 @@ class NftablesBackend implements RuleBackend {
   }
 
   async close({ keep }: { readonly keep: boolean }): Promise<void> {
-    const frame = this.#frame;
     this.#frame = undefined;
+    if (keep || this.#guest === undefined) return;
     // Not to be aborted: it is one small command.
-    if (frame !== undefined && !keep) await removeTables(tablesOfGuest(frame.guest), new AbortController().signal);
+    await removeTables(tablesOfGuest(this.#guest), new AbortController().signal);
+    this.#guest = undefined;
   }
 
   #opened(): Frame {
@@ -129,7 +133,7 @@ class NftablesBackend implements RuleBackend {
         if (changes.lists.length > 0) await applyCommands(changes.lists, signal);
         await applyCommands(commands, signal);
         if (due) this.#renewed = now;
-        this.#made = text ?? (await frameText(frame.table, signal));
+        this.#made = text ?? (await frameText(frame.table, signal).catch(() => null));
       }
     }
     for (const key of this.#before.keys()) if (!wanted.patterns.has(key)) this.#before.delete(key);
@@ -157,7 +161,8 @@ class NftablesBackend implements RuleBackend {
     // Counts of the old table, for the patterns that are still wanted.
     for (const [key, packets] of this.#seen) this.#before.set(key, packets + (this.#before.get(key) ?? 0));
     this.#seen.clear();
-    this.#made = await frameText(next.table, signal);
+    // What is in force is, also where it cannot be looked at: it is then made again after the next look.
+    this.#made = await frameText(next.table, signal).catch(() => null);
   }
 
   /** Looks what the firewall holds, and what is wrong with it. */

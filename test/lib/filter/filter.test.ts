@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -86,6 +86,48 @@ describe("a filter that starts", () => {
   });
 });
 
+describe("a filter that cannot start", () => {
+  it("refuses to hold a guest that cannot be paused, with the option's name", async () => {
+    guest.pausable = false;
+    await expect(started({ hold: "apply" })).rejects.toMatchObject({ code: "ERR_INVALID_OPTION" });
+    expect(backend.calls).toEqual([]);
+  });
+
+  it("refuses a lease that would end between two polls, or of a backend that knows none", async () => {
+    const lease = { onAgentDeath: { leaseMs: 1_000 } };
+    await expect(started({ ...lease, intervalMs: 1_000 })).rejects.toMatchObject({ code: "ERR_INVALID_OPTION" });
+    backend.capabilities = { ...backend.capabilities, leases: false };
+    await expect(started(lease)).rejects.toMatchObject({ code: "BACKEND_UNSUPPORTED" });
+  });
+
+  it("leaves nothing behind when it is stopped while the firewall is at work", async () => {
+    filter = createFilter({
+      ...{ guest: guest.asGuest(), backend, id: "vm1", interfaces, rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
+    });
+    const applied = new Promise<void>((resolve) => {
+      backend.after = async (signal) => {
+        resolve();
+        await new Promise((aborted) => signal.addEventListener("abort", aborted));
+        throw signal.reason;
+      };
+    });
+    const start = filter.start().catch((error) => error);
+    await applied;
+    expect(inForce()).not.toEqual([]);
+    await filter.stop();
+    expect(await start).toMatchObject({ code: "CLOSED" });
+    expect(inForce()).toEqual([]);
+  });
+
+  it("leaves what another left where its own could not be put there", async () => {
+    backend.held.set("before", {} as never);
+    backend.failures.push(new XFilterError("BACKEND_PERMISSION", "no", ""));
+    await expect(started()).rejects.toMatchObject({ code: "BACKEND_PERMISSION" });
+    await filter!.stop();
+    expect([...backend.held.keys()]).toEqual(["before"]);
+  });
+});
+
 describe("a filter that polls", () => {
   it("asks the firewall for nothing while nothing changes", async () => {
     await started();
@@ -147,6 +189,36 @@ describe("a filter that polls", () => {
     expect(inForce()).toEqual([]);
   });
 
+  it("tells of a failure once, however often it is tried again", async () => {
+    const events = (await started()).events();
+    const busy = new XFilterError("INTERNAL", "the firewall is busy", "");
+    backend.failures.push(busy, busy, busy);
+    guest.flows = [];
+    const types: string[] = [];
+    while (types.at(-1) !== "cleared") types.push((await events.next()).value!.type);
+    expect(types.filter((type) => type === "failed")).toHaveLength(1);
+  });
+
+  it("takes no snapshot that misses somebody for another boot", async () => {
+    const filter = await started({ rules: ["deny tcp from any to any 22 out pid 103"] });
+    guest.missing = 2;
+    await polls(3);
+    guest.missing = null;
+    await polls(3);
+    expect(backend.calls.filter((call) => call === "open")).toHaveLength(1);
+    expect(filter.status().inForce).toHaveLength(1);
+  });
+
+  it("says that what it had put there could not be taken out", async () => {
+    const stopping = await started();
+    filter = undefined;
+    const events = stopping.events();
+    backend.close = () => Promise.reject(new XFilterError("BACKEND_FAILED", "no", ""));
+    await expect(stopping.stop()).rejects.toMatchObject({ code: "BACKEND_FAILED" });
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "BACKEND_FAILED" } });
+    expect((await events.next()).value).toMatchObject({ type: "ended" });
+  });
+
   it("never runs two polls at once, and tells how many it left out", async () => {
     const events = (await started()).events();
     guest.takes = 40;
@@ -159,6 +231,30 @@ describe("a filter that polls", () => {
     const before = reconciled();
     await new Promise((resolve) => setTimeout(resolve, 700));
     expect(reconciled()).toBeGreaterThan(before);
+  });
+
+  it("renews a lease while a guest takes long to be read, and never two at once", async () => {
+    let [running, most] = [0, 0];
+    backend.during = async () => {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      running--;
+    };
+    await started({ onAgentDeath: { leaseMs: 1_000 } });
+    const before = backend.calls.length;
+    guest.takes = 900;
+    await polls(2);
+    expect(backend.calls.length - before).toBeGreaterThanOrEqual(2);
+    expect(most).toBe(1);
+    guest.takes = 0;
+  });
+
+  it("releases nothing because the firewall took longer than the guest may be paused", async () => {
+    const events = (await started({ hold: "apply", onUnreadable: "release" })).events();
+    guest.afterPause = new XFilterError("PAUSE_BUDGET", "it ran on", "");
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "PAUSE_BUDGET" } });
+    await polls(3);
+    expect(inForce()).toEqual(["40003 → 22"]);
   });
 
   it("lets a paused guest run on only when the firewall holds the plan, if it is to", async () => {
@@ -188,6 +284,33 @@ describe("a guest that cannot be read", () => {
     guest.failure = unreadable;
     expect(await event(events, "unreadable")).toMatchObject({ applied: "hold", error: { code: "WALK_BUDGET" } });
     expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("lets go meanwhile whom a rule names that is taken away", async () => {
+    const filter = await started();
+    const events = filter.events();
+    guest.failure = unreadable;
+    await event(events, "unreadable");
+    filter.setRules([]);
+    expect(await event(events, "cleared")).toMatchObject({ why: "rules", rule: { uid: 1003 } });
+    expect(inForce()).toEqual([]);
+  });
+
+  it("lets go meanwhile of whom a rule names whose time is over", async () => {
+    const events = (await started({ rules: [`${NO_SSH_FOR_MALLORY} for 1s`] })).events();
+    guest.failure = unreadable;
+    await event(events, "cleared");
+    expect(inForce()).toEqual([]);
+  });
+
+  it("has new rules in force for everybody (widen)", async () => {
+    const filter = await started({ onUnreadable: "widen" });
+    const events = filter.events();
+    guest.failure = unreadable;
+    await event(events, "set");
+    filter.setRules(["deny tcp from any to any 80 out uid 1003"]);
+    await event(events, "cleared");
+    expect(new Set(inForce())).toEqual(new Set(["null → 80"]));
   });
 
   it("is held no longer than it may be", async () => {
@@ -273,5 +396,36 @@ describe("with a state directory", () => {
     guest.flows = [{ pid: 103, localPort: 40009, remotePort: 22 }];
     await started({ rules: ["deny tcp from any to any 22 out pid 103"], stateDirectory: directory });
     expect(inForce()).toEqual([]);
+  });
+
+  it.each([
+    ["cannot be made", () => "/dev/null/state"],
+    [
+      "others may write to",
+      () => {
+        chmodSync(directory, 0o777);
+        return directory;
+      },
+    ],
+    [
+      "is a link",
+      () => {
+        symlinkSync(tmpdir(), join(directory, "link"));
+        return join(directory, "link");
+      },
+    ],
+  ])("refuses one that %s", async (_, prepare) => {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    await expect(started({ stateDirectory: prepare() })).rejects.toMatchObject({ code: "STATE_IO" });
+  });
+
+  it("goes on blocking when it can no longer write there, and says so", async () => {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const events = (await started({ stateDirectory: directory })).events();
+    rmSync(directory, { recursive: true });
+    guest.flows = [...guest.flows, { pid: 103, localPort: 40004, remotePort: 22 }];
+    expect(await event(events, "set")).toMatchObject({ pattern: { local: { port: 40004 } } });
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "STATE_IO" } });
+    expect(inForce()).toContain("40004 → 22");
   });
 });

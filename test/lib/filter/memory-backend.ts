@@ -25,6 +25,8 @@ export class MemoryBackend implements RuleBackend {
   readonly failures: Error[] = [];
   /** Runs in the middle of each reconciliation. */
   during: () => Promise<void> = async () => {};
+  /** Runs when a reconciliation took effect, and may yet fail. */
+  after: (signal: AbortSignal) => Promise<void> = async () => {};
 
   async open(scope: GuestScope, _: OpenOptions): Promise<void> {
     this.calls.push("open");
@@ -37,7 +39,7 @@ export class MemoryBackend implements RuleBackend {
     return { patterns, bites: true, problems: [] };
   }
 
-  async reconcile(plan: Plan): Promise<Reconciled> {
+  async reconcile(plan: Plan, { signal }: { readonly signal: AbortSignal }): Promise<Reconciled> {
     this.calls.push("reconcile");
     const failure = this.failures.shift();
     if (failure) throw failure;
@@ -46,6 +48,7 @@ export class MemoryBackend implements RuleBackend {
     this.held = new Map(plan.patterns.map((pattern) => [pattern.key, pattern]));
     const added = [...this.held.keys()].filter((key) => !before.has(key));
     const removed = [...before.keys()].filter((key) => !this.held.has(key));
+    await this.after(signal);
     return { added, removed, unchanged: this.held.size - added.length, repaired: false };
   }
 

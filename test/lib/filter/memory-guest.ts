@@ -1,3 +1,4 @@
+import { invalidOption } from "../../../lib/errors.ts";
 import type { Guest, SnapshotOptions } from "../../../lib/guest.ts";
 import { type Snapshot, WalkedSnapshot } from "../../../lib/snapshot.ts";
 import { columns } from "../columns.ts";
@@ -30,6 +31,11 @@ export class MemoryGuest {
   boot = 1n;
   /** What the next snapshots reject with. */
   failure: Error | null = null;
+  /** A process that the walks miss. */
+  missing: number | null = null;
+  pausable = true;
+  /** What the next snapshots reject with after the work that was to be done while the guest was paused. */
+  afterPause: Error | null = null;
   snapshots = 0;
   /** How long a snapshot takes, in milliseconds. */
   takes = 0;
@@ -44,12 +50,18 @@ export class MemoryGuest {
     if (this.takes > 0) await new Promise((resolve) => setTimeout(resolve, this.takes));
     if (this.failure) throw this.failure;
     const snapshot = new WalkedSnapshot(columns(this.#processes(), this.#sockets()));
+    if (whilePaused && !this.pausable) throw invalidOption("not paused");
     await whilePaused?.(snapshot);
+    if (this.afterPause) throw this.afterPause;
     return snapshot;
   }
 
   #processes() {
-    const all = [{ pid: 1, uid: 0, comm: "init" }, ...this.processes];
+    const first = [
+      { pid: 1, uid: 0, comm: "init" },
+      { pid: 2, uid: 0, comm: "kthreadd" },
+    ].filter(({ pid }) => pid !== this.missing);
+    const all = [...first, ...this.processes];
     return all.map(({ pid, uid, comm = "nc", ppid = 1, later = 0n }: MemoryProcess) => ({
       ...{ pid, comm },
       columns: {

@@ -1,0 +1,126 @@
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { unpack } from "../../vmcore-fixtures/unpack.ts";
+
+const command = join(import.meta.dirname, "../../dist/cli/main.js");
+const directory = mkdtempSync(join(tmpdir(), "xfilter-cli-"));
+const path = (name: string) => join(directory, name);
+const state = path("state");
+let image: string;
+
+beforeAll(async () => {
+  image = (await unpack()).image;
+  writeFileSync(path("rules"), "# ssh\ndeny tcp from any to any 22 out uid 1003\n");
+});
+
+afterAll(() => rmSync(directory, { recursive: true }));
+
+async function xfilter(args: readonly string[], during?: (child: ChildProcessWithoutNullStreams) => void) {
+  const child = spawn(process.execPath, [command, ...args]);
+  let [stdout, stderr] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  during?.(child);
+  const code = await new Promise((resolve, reject) => child.once("error", reject).once("close", resolve));
+  return { stdout, stderr, code };
+}
+
+const dryRun = (...args: readonly string[]) => ["filter", image, "--backend", "dry-run", "--state", state, ...args];
+
+/** Ctrl-C as soon as something is in force. */
+const untilSet = (child: ChildProcessWithoutNullStreams) =>
+  void child.stdout.on("data", (text: string) => {
+    if (text.includes("drop") && !child.killed) child.kill("SIGINT");
+  });
+
+describe("xfilter rules check", () => {
+  it("prints rules in their one-line form", async () => {
+    writeFileSync(path("rules.json"), '[{ "action": "drop", "uid": 1003, "remotePort": 22, "protocol": "tcp" }]');
+    const { stdout, code } = await xfilter(["rules", "check", path("rules.json")]);
+    expect({ stdout, code }).toEqual({ stdout: "deny tcp from any to any 22 uid 1003\n", code: 0 });
+  });
+  it("names the line of a rule that is wrong", async () => {
+    writeFileSync(path("wrong"), "# one\n\ndeny tcp from any to any\ndeny tcp to any\n");
+    const { stderr, code } = await xfilter(["rules", "check", path("wrong")]);
+    expect({ stderr, code }).toEqual({ stderr: expect.stringContaining(`${path("wrong")}:4: column`), code: 2 });
+  });
+});
+
+describe("xfilter plan", () => {
+  it("prints each pattern with whom it is about and the rule", async () => {
+    const { stdout, stderr, code } = await xfilter(["plan", image, "--rules", path("rules")]);
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
+    const line = /^drop out tcp6? \S+ \S+:22 of \d+\/ssh uid 1003 by "deny tcp from any to any 22 out uid 1003"$/;
+    for (const printed of stdout.trimEnd().split("\n")) expect(printed).toMatch(line);
+  });
+  it("is one JSON object a line", async () => {
+    const { stdout } = await xfilter(["plan", image, "--json", "--rules", path("rules")]);
+    for (const line of stdout.trimEnd().split("\n")) {
+      expect(JSON.parse(line)).toMatchObject({
+        ...{ action: "drop", direction: "out", remote: { ports: [22, 22] }, reason: "matched" },
+        ...{ owner: { comm: "ssh", uid: 1003 }, rule: "deny tcp from any to any 22 out uid 1003" },
+      });
+    }
+  });
+});
+
+describe("xfilter filter with dry-run", () => {
+  it("prints what would be set until Ctrl-C, and leaves a line for each change in the audit file and no state", async () => {
+    const { stdout, stderr, code } = await xfilter(
+      dryRun("--rules", path("rules"), "--audit", path("audit")),
+      untilSet,
+    );
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
+    expect(stdout).toMatch(/^filtering no device by 1 rules with dry-run\n/);
+    expect(stdout).toMatch(/^\S+ \+ drop out tcp \S+ \S+:22 of \d+\/ssh uid 1003 by /m);
+    const lines = readFileSync(path("audit"), "utf8").trimEnd().split("\n");
+    const events = lines.map((line) => JSON.parse(line).event as string);
+    const count = (event: string) => events.filter((other) => other === event).length;
+    expect(count("set")).toBeGreaterThan(0);
+    expect(count("cleared")).toBe(count("set"));
+    expect(events.at(-1)).toBe("ended");
+    expect(existsSync(state)).toBe(false);
+  });
+  it("goes on when the audit file cannot be written, and says so", async () => {
+    const { stdout, stderr, code } = await xfilter(dryRun("--rules", path("rules"), "--audit", "/dev/full"), untilSet);
+    expect(stdout).toContain("+ drop");
+    expect(stderr).toMatch(
+      /^xfilter: warning: The audit file could not be written: no space left on device \(ENOSPC\)/,
+    );
+    expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+    expect(code).toBe(0);
+  });
+  it("says of an audit file that it cannot be made", async () => {
+    const { stderr, code } = await xfilter(dryRun("--rules", path("rules"), "--audit", path("no/audit")));
+    expect({ stderr, code }).toEqual({
+      stderr: expect.stringMatching(/^xfilter: OUTPUT: The audit file .*ENOENT/),
+      code: 1,
+    });
+  });
+  it("wants --pause for --hold", async () => {
+    const { stderr, code } = await xfilter(dryRun("--rules", path("rules"), "--hold", "apply"));
+    expect({ stderr, code }).toEqual({ stderr: expect.stringContaining("--pause"), code: 2 });
+  });
+});
+
+describe("xfilter block", () => {
+  it.each([
+    [[]],
+    [["--uid", ""]],
+    [["--uid", "abc"]],
+    [["--uid", "-1"]],
+    [["--pid", "1e3"]],
+    [["--remote-port", "22"]],
+  ])("blocks nobody by %j", async (args) => {
+    const { stdout, stderr, code } = await xfilter(["block", image, "--backend", "dry-run", ...args]);
+    expect({ stdout, code }).toEqual({ stdout: "", code: 2 });
+    expect(stderr).toMatch(/^xfilter: USAGE: /);
+  });
+});

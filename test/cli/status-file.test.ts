@@ -1,0 +1,52 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { tablesOfGuest } from "../../lib/backends/nftables/names.ts";
+import { join as joined } from "../../lib/cli/status.ts";
+import { agentRuns, readReports, StatusFile } from "../../lib/cli/status-file.ts";
+import type { FilterStatus } from "../../lib/filter/index.ts";
+
+const GUEST = "qemu:/run/vm-ä\\1.qmp";
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "xfilter-status-"));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const status = { bootId: null, inForce: [], unenforceable: [], unreadableSince: null } as unknown as FilterStatus;
+const newFile = (guest = GUEST) => new StatusFile(directory, guest, () => [status, []], expect.unreachable);
+
+it("a second filter of one guest is refused while the first runs, and another guest's is not", () => {
+  const first = newFile();
+  expect(() => newFile()).toThrow(expect.objectContaining({ code: "FILTER_RUNS" }));
+  newFile("vm2").end(false);
+  first.end(false);
+  newFile().end(false);
+});
+
+it("what was kept is told without an agent", () => {
+  newFile().end(true);
+  expect(readReports(directory)).toMatchObject([{ guest: GUEST, agent: null }]);
+});
+
+it("a process that was given the pid of one that filtered is no filter", () => {
+  const report = { ...readReports(directory)[0]!, agent: process.pid };
+  expect(agentRuns({ ...report, agentStart: "1" })).toBe(false);
+});
+
+it("a file that is no report is left out", () => {
+  for (const [name, text] of Object.entries({ a: "null", b: "{", c: '{"guest":1}', d: '{"guest":"vm"}' })) {
+    writeFileSync(join(directory, `${name}.status.json`), text);
+  }
+  expect(readReports(directory)).toEqual([]);
+});
+
+it("the status of a guest finds its report whatever bytes its name has", () => {
+  newFile();
+  const installed = [
+    { table: tablesOfGuest(GUEST)[1], guest: "qemu:/run/vm-\\xc3\\xa4...", interfaces: [], patterns: [] },
+  ];
+  expect(joined(installed, readReports(directory))).toMatchObject([{ guest: GUEST, agent: process.pid }]);
+});
