@@ -241,8 +241,10 @@ export class Enforcer {
     const keys = new Map(plan.patterns.map((pattern) => [pattern.key, pattern]));
     const added = plan.patterns.filter(({ key }) => !this.#inForce.has(key));
     const removed = [...this.#inForce.keys()].filter((key) => !keys.has(key));
-    // The order of patterns is theirs by their keys, so two plans with the same keys are the same to a firewall.
-    const changed = added.length > 0 || removed.length > 0;
+    // Where the rules changed places, the same patterns may stand in another order.
+    const { patterns } = this.#plan;
+    const reordered = plan.patterns.some(({ key }, place) => key !== patterns[place]?.key);
+    const changed = removed.length > 0 || reordered;
     if (this.#inDoubt || start - this.#inspectedAt >= reconcileMs) await this.#inspect(!this.#inDoubt);
     const renew = leaseMs !== null && start - this.#reconciledAt >= leaseMs / 3;
     if (!changed && !this.#inDoubt && !renew) return;

@@ -163,6 +163,18 @@ describe("a filter that polls", () => {
     expect(inForce()).toEqual(["40080 → 80"]);
   });
 
+  it("gives the firewall the same patterns in the order of rules that changed places", async () => {
+    const net = "deny tcp from 192.0.2.0/24 to any in uid 1003";
+    const but = "allow tcp from 192.0.2.7 to any in uid 1003";
+    guest.flows = [{ pid: 103, localPort: 8080, remotePort: null }];
+    const filter = await started({ rules: [net, but] });
+    const actions = () => [...backend.held.values()].map(({ action }) => action);
+    expect(actions()).toEqual(["drop", "accept"]);
+    filter.setRules([but, net]);
+    await polls(3);
+    expect(actions()).toEqual(["accept", "drop"]);
+  });
+
   it("keeps the old rules where new ones are wrong", async () => {
     const filter = await started();
     expect(() => filter.setRules(["deny tcp from nowhere"])).toThrow(

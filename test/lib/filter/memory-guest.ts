@@ -4,6 +4,7 @@ import { type Snapshot, WalkedSnapshot } from "../../../lib/snapshot.ts";
 import { columns } from "../columns.ts";
 
 const ESTABLISHED = 1;
+const LISTEN = 10;
 /** Nanoseconds from the boot; a process that is started later has a later one. */
 const START = 1_000_000_000n;
 
@@ -20,7 +21,8 @@ export interface MemoryProcess {
 export interface MemoryFlow {
   readonly pid: number;
   readonly localPort: number;
-  readonly remotePort: number;
+  /** null: it listens. */
+  readonly remotePort: number | null;
 }
 
 /** A guest of a few processes with TCP connections to 198.51.100.1, which a test changes between two polls. */
@@ -78,10 +80,16 @@ export class MemoryGuest {
   #sockets() {
     return this.flows.map(({ pid, localPort, remotePort }, row) => ({
       local: [10, 0, 0, 2],
-      remote: [198, 51, 100, 1],
+      remote: remotePort === null ? [0, 0, 0, 0] : [198, 51, 100, 1],
       owners: [{ pid, fd: 3 }],
       columns: {
-        ...{ localPort, remotePort, state: ESTABLISHED, netns: 4026531840, inode: 100 + row },
+        ...{
+          localPort,
+          remotePort: remotePort ?? 0,
+          state: remotePort === null ? LISTEN : ESTABLISHED,
+          netns: 4026531840,
+          inode: 100 + row,
+        },
         ...{ sock: BigInt(0x1000 + localPort), uid: this.processes.find((process) => process.pid === pid)?.uid ?? 0 },
       },
     }));
