@@ -3,11 +3,12 @@
  *
  * @packageDocumentation
  */
-export type { GuestInterface } from "./backends/backend.ts";
+
 export type { Cpu, CpuJson, CpuTask } from "./cpu.ts";
 export type { Discrepancy, DiscrepancyKind } from "./discrepancy.ts";
 export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./errors.ts";
 export type { ClosesItself, CpusOptions, Guest, SnapshotOptions } from "./guest.ts";
+export type { GuestInterface } from "./guest-interface.ts";
 export { type IntrospectOptions, introspect } from "./introspect.ts";
 export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";
 export type { KernelFiles } from "./kernel-files.ts";

@@ -23,8 +23,8 @@ struct Symbols {
   // The kernel's clock: whichever of the three the release has (kernel_clock.h).
   Address timekeeper_data, tk_core, shadow_timekeeper;
   // Where the kernel's own lists of sockets begin (walk/socket_tables.h).
-  Address net_namespace_list, init_net, tcp_hashinfo, udp_table, udplite_table, raw_v4_hashinfo, raw_v6_hashinfo,
-      ping_table;
+  Address net_namespace_list, init_net, tcp_hashinfo, udp_table, udplite_table, raw_v4_hashinfo,
+      raw_v6_hashinfo, ping_table;
   // Where files lie that no process holds (walk/unheld_files.h).
   Address unix_socket_table, io_uring_fops;
   Address init_pid_ns;

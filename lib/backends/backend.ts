@@ -1,14 +1,6 @@
+import type { GuestInterface } from "../guest-interface.ts";
 import type { FlowPattern, Plan } from "../rules/pattern.ts";
 import type { Direction, RuleAction } from "../rules/rule.ts";
-
-/** A network device of the host that is the guest's. */
-export interface GuestInterface {
-  readonly name: string;
-  /** Interface index on the host: a device that is made again under the name has another. */
-  readonly index: number;
-  /** Link-layer address of the host's device. */
-  readonly mac: string;
-}
 
 /** Which guest a backend works for. */
 export interface GuestScope {

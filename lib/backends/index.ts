@@ -1,3 +1,4 @@
+export type { GuestInterface } from "../guest-interface.ts";
 export type {
   FlowPattern,
   PatternReason,
@@ -9,7 +10,6 @@ export type {
 export type { Direction, RuleAction, RuleProtocol } from "../rules/rule.ts";
 export type {
   BackendCapabilities,
-  GuestInterface,
   GuestScope,
   Installed,
   InstalledPattern,

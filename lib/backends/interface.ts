@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { GuestInterface } from "./backend.ts";
+import type { GuestInterface } from "../guest-interface.ts";
 
 /** Where the kernel tells of its devices. */
 const DEVICES = "/sys/class/net";

@@ -1,8 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { GuestInterface, RuleBackend } from "../backends/backend.ts";
+import type { RuleBackend } from "../backends/backend.ts";
 import { dryRun, nftables } from "../backends/index.ts";
 import { toXFilterError } from "../errors.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
+import type { GuestInterface } from "../guest-interface.ts";
 import type { Guest } from "../index.ts";
 import { parseRules, type Rule } from "../rules/index.ts";
 import { namedInterfaces } from "../sources/interfaces.ts";

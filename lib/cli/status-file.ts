@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { GuestInterface } from "../backends/backend.ts";
 import { XFilterError } from "../errors.ts";
 import type { FilterStatus } from "../filter/index.ts";
 import { StateDirectory } from "../filter/state-directory.ts";
+import type { GuestInterface } from "../guest-interface.ts";
 import { patternJson } from "./filter-event.ts";
 
 /** Where `xfilter filter` keeps what has to survive it. Of the running host: a guest does not survive it either. */

@@ -1,6 +1,7 @@
-import type { GuestInterface, RuleBackend } from "../backends/backend.ts";
+import type { RuleBackend } from "../backends/backend.ts";
 import { argumentRangeError, invalidOption } from "../errors.ts";
 import type { Guest } from "../guest.ts";
+import type { GuestInterface } from "../guest-interface.ts";
 import { checkKeys } from "../options.ts";
 import type { Rule } from "../rules/rule.ts";
 import { parseRules } from "../rules/schema.ts";

@@ -1,5 +1,5 @@
-import type { GuestInterface } from "../backends/backend.ts";
 import { XFilterError } from "../errors.ts";
+import type { GuestInterface } from "../guest-interface.ts";
 import { type NetworkDescriptors, networkDescriptors, networkNamespaceOf } from "./descriptors.ts";
 import { type HostLink, hostLinks } from "./host-links.ts";
 import { parseInfoNetwork, type QemuNetwork } from "./info-network.ts";

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { GuestInterface } from "../../lib/backends/backend.ts";
 import { readDevice } from "../../lib/backends/interface.ts";
+import type { GuestInterface } from "../../lib/guest-interface.ts";
 import { SENDER } from "./frame.ts";
 
 /** The host's device, the guest's behind it, and their addresses. */

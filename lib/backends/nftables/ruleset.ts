@@ -1,5 +1,5 @@
+import type { GuestInterface } from "../../guest-interface.ts";
 import type { Direction } from "../../rules/rule.ts";
-import type { GuestInterface } from "../backend.ts";
 import { guestComment, logPrefix } from "./names.ts";
 import type { Json } from "./nft.ts";
 import { dhcp, match, protocol, TAGS } from "./packets.ts";
