@@ -161,6 +161,14 @@ function listed(row: ListedRow, answers: Answers | null): Omit<SocketTruth, "own
   };
 }
 
+/**
+ * /proc/net/icmp and icmp6 share a hash, and from the second socket of a bucket on, the kernel does not ask for the family
+ * (ping_get_next in net/ipv4/ping.c): a socket is now and then in the other family's table, too.
+ */
+function isStray({ protocol, family }: ListedRow, answers: Answers | null): boolean {
+  return protocol === "icmp" && answers?.protocol === "icmp" && family !== answers.family;
+}
+
 export function socketTruths(transcript: Transcript): SocketTruth[] {
   const rows = [...transcript.networks].flatMap(([netns, tables]) =>
     [...tables].flatMap(([table, text]) => procNetRows(table, text, netns)),
@@ -173,7 +181,7 @@ export function socketTruths(transcript: Transcript): SocketTruth[] {
   for (const [inode, owners] of owned) {
     const values = transcript.answers.get(inode);
     const answers = values ? new Answers(values) : null;
-    const rowsHere = rowsOf.get(inode) ?? [];
+    const rowsHere = (rowsOf.get(inode) ?? []).filter((row) => !isStray(row, answers));
     for (const row of rowsHere) sockets.push({ ...listed(row, answers), owners, unownedReason: null });
     const socket = rowsHere.length === 0 && answers ? unlisted(inode, answers, true) : null;
     if (socket) sockets.push({ ...socket, owners, unownedReason: null });
