@@ -1,10 +1,9 @@
 import type { BackendCapabilities } from "../backends/backend.ts";
 import { XFilterError } from "../errors.ts";
+import { DIRECTIONS } from "../rules/ends.ts";
 import type { Plan, PlannedPattern } from "../rules/pattern.ts";
 import { patternKey } from "../rules/pattern-key.ts";
 import type { Direction, Rule } from "../rules/rule.ts";
-
-const DIRECTIONS: readonly Direction[] = ["out", "in"];
 
 /** @internal Refuses rules that the backend cannot hold, before anything is changed. */
 export function requireCapable(rules: readonly Rule[], { actions, families }: BackendCapabilities, name: string): void {

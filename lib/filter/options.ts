@@ -72,7 +72,7 @@ const MIN_LEASE_MS = 1_000;
 export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   checkKeys(options, KEYS);
   const { guest, backend, id, interfaces, hold = "walk", onUnreadable = "hold" } = options;
-  const { neverBlock = [], stateDirectory = null, onAgentDeath = "persist" } = options;
+  const { neverBlock = [], stateDirectory = null, onAgentDeath = "persist", intervalMs = 200 } = options;
   if (typeof guest?.snapshot !== "function") throw invalidOption("guest is not what introspect() resolves with");
   if (typeof backend?.reconcile !== "function") throw invalidOption("backend is no RuleBackend");
   if (typeof id !== "string" || id === "") throw invalidOption("id is not a text that names the guest");
@@ -80,7 +80,7 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   oneOf("hold", hold, ["walk", "apply"]);
   oneOf("onUnreadable", onUnreadable, ["hold", "release", "widen"]);
   if (typeof onAgentDeath !== "object" || onAgentDeath === null) oneOf("onAgentDeath", onAgentDeath, ["persist"]);
-  const leaseMs = typeof onAgentDeath === "object" ? leaseOf(onAgentDeath, options.intervalMs ?? 200) : null;
+  const leaseMs = typeof onAgentDeath === "object" ? leaseOf(onAgentDeath, intervalMs) : null;
   if (stateDirectory !== null && (typeof stateDirectory !== "string" || stateDirectory === "")) {
     throw invalidOption("stateDirectory is no path");
   }
@@ -88,7 +88,7 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   return {
     ...{ guest, backend, id, interfaces, hold, onUnreadable, neverBlock, stateDirectory },
     rules: parseRules(options.rules),
-    intervalMs: numberFrom("intervalMs", options.intervalMs ?? 200, 1, HOUR_MS),
+    intervalMs: numberFrom("intervalMs", intervalMs, 1, HOUR_MS),
     reconcileMs: numberFrom("reconcileMs", options.reconcileMs ?? 5_000, 100, HOUR_MS),
     maxHoldMs: numberFrom("maxHoldMs", options.maxHoldMs ?? 300_000, 0, DAY_MS),
     leaseMs,
