@@ -1,5 +1,5 @@
 import { toXFilterError, XFilterError } from "../errors.ts";
-import type { Plan, PlannedPattern, Unenforceable } from "../rules/pattern.ts";
+import type { Plan, Unenforceable } from "../rules/pattern.ts";
 import { createPlan, emptyPlanState, type PlanState, widenedPlan } from "../rules/plan.ts";
 import type { Rule } from "../rules/rule.ts";
 import { formatRule } from "../rules/text.ts";
@@ -8,7 +8,9 @@ import type { Snapshot } from "../snapshot.ts";
 import { bootId, tellsBoot } from "./boot-id.ts";
 import { requireCapable, withinCapabilities } from "./capabilities.ts";
 import type { ClearedReason, FilterEvent, OnUnreadable } from "./event.ts";
-import type { FilterStatus, InForce } from "./filter.ts";
+import { Failures } from "./failures.ts";
+import type { FilterStatus } from "./filter.ts";
+import { InForceTable } from "./in-force.ts";
 import type { CheckedOptions } from "./options.ts";
 import { StateFile } from "./state-file.ts";
 
@@ -32,7 +34,7 @@ export class Enforcer {
   #planned: readonly Rule[] = [];
   /** Those of the plan in force. */
   #ruling: readonly Rule[] = [];
-  #inForce = new Map<string, InForce>();
+  readonly #inForce: InForceTable;
   #unenforceable = new Map<string, Unenforceable>();
   #unreadableSince: number | null = null;
   #applied: OnUnreadable | null = null;
@@ -40,9 +42,9 @@ export class Enforcer {
   #inDoubt = true;
   /** Whether what the firewall holds for the guest may be this filter's doing. */
   #adopted = false;
-  /** What failed last and was told, until it works. */
-  #failing = "";
-  #stateFailing = "";
+  /** The firewall's, and the guest's. */
+  readonly #failures: Failures;
+  readonly #stateFailures: Failures;
   #inspectedAt = 0;
   #reconciledAt = 0;
   #lastApplyMs = 0;
@@ -52,6 +54,9 @@ export class Enforcer {
     this.#tell = tell;
     this.#signal = signal;
     this.#rules = options.rules;
+    this.#inForce = new InForceTable(tell);
+    this.#failures = new Failures(tell);
+    this.#stateFailures = new Failures(tell);
     this.#stateFile = options.stateDirectory === null ? null : new StateFile(options.stateDirectory, options.id);
   }
 
@@ -101,7 +106,7 @@ export class Enforcer {
       const failure = toXFilterError(error);
       if (OVER.includes(failure.code)) throw failure;
       // The guest ran on before the firewall was done: no reason to take out what is in force by now.
-      if (enforced) this.#tellFailure(failure);
+      if (enforced) this.#failures.failed(failure);
       else await this.#endure(failure);
     }
   }
@@ -143,11 +148,9 @@ export class Enforcer {
   #saveState(): void {
     try {
       this.#stateFile?.save(this.#bootId!, this.#state);
-      this.#stateFailing = "";
-    } catch (cause) {
-      const error = toXFilterError(cause);
-      if (error.message !== this.#stateFailing) this.#tell({ type: "failed", time: Date.now(), error });
-      this.#stateFailing = error.message;
+      this.#stateFailures.worked();
+    } catch (error) {
+      this.#stateFailures.failed(toXFilterError(error));
     }
   }
 
@@ -220,31 +223,22 @@ export class Enforcer {
   async #orTell(work: () => Promise<void>): Promise<void> {
     try {
       await work();
-      this.#failing = "";
+      this.#failures.worked();
     } catch (error) {
       if (this.#signal.aborted) throw this.#signal.reason;
       this.#inDoubt = true;
-      this.#tellFailure(toXFilterError(error));
+      this.#failures.failed(toXFilterError(error));
     }
-  }
-
-  /** Once, until it works or fails otherwise: polls come many a second. */
-  #tellFailure(error: XFilterError): void {
-    if (error.message !== this.#failing) this.#tell({ type: "failed", time: Date.now(), error });
-    this.#failing = error.message;
   }
 
   /** Asks the firewall only when there is something to change, to look at or to renew. */
   async #apply(plan: Plan, why: ClearedReason): Promise<void> {
     const { reconcileMs, leaseMs } = this.#options;
     const start = performance.now();
-    const keys = new Map(plan.patterns.map((pattern) => [pattern.key, pattern]));
-    const added = plan.patterns.filter(({ key }) => !this.#inForce.has(key));
-    const removed = [...this.#inForce.keys()].filter((key) => !keys.has(key));
-    // Where the rules changed places, the same patterns may stand in another order.
     const { patterns } = this.#plan;
-    const reordered = plan.patterns.some(({ key }, place) => key !== patterns[place]?.key);
-    const changed = removed.length > 0 || reordered;
+    // Where the rules changed places, the same patterns may stand in another order.
+    const changed =
+      plan.patterns.length !== patterns.length || plan.patterns.some(({ key }, place) => key !== patterns[place]!.key);
     if (this.#inDoubt || start - this.#inspectedAt >= reconcileMs) await this.#inspect(!this.#inDoubt);
     const renew = leaseMs !== null && start - this.#reconciledAt >= leaseMs / 3;
     if (!changed && !this.#inDoubt && !renew) return;
@@ -261,45 +255,24 @@ export class Enforcer {
     this.#inDoubt = false;
     this.#plan = plan;
     this.#ruling = this.#planned;
-    this.#recordChanges(added, removed, why);
+    this.#inForce.replace(plan, this.#planned, why);
   }
 
   /** Looks at what the firewall really holds. `expected`: it should be what was put there. */
   async #inspect(expected: boolean): Promise<void> {
     const installed = await this.#options.backend.inspect({ signal: this.#signal });
     this.#inspectedAt = performance.now();
-    const packets = new Map(installed.patterns.map((pattern) => [pattern.key, pattern.packets]));
-    for (const [key, entry] of this.#inForce) {
-      this.#inForce.set(key, { ...entry, packets: packets.get(key) ?? entry.packets });
-    }
-    if (!expected) return;
-    const missing = [...this.#inForce.keys()].filter((key) => !packets.has(key)).length;
-    const foreign = [...packets.keys()].filter((key) => !this.#inForce.has(key)).length;
-    if (installed.bites && missing === 0 && foreign === 0) return;
-    const counts = missing + foreign > 0 ? [`${missing} patterns were missing, ${foreign} were not ours`] : [];
-    this.#tell({ type: "repaired", time: Date.now(), problems: [...installed.problems, ...counts] });
+    const differences = this.#inForce.compare(installed);
+    if (!expected || (installed.bites && differences.length === 0)) return;
+    this.#tell({ type: "repaired", time: Date.now(), problems: [...installed.problems, ...differences] });
     this.#inDoubt = true;
-  }
-
-  #recordChanges(added: readonly PlannedPattern[], removed: readonly string[], why: ClearedReason): void {
-    const time = Date.now();
-    for (const key of removed) {
-      const { pattern, rule, packets } = this.#inForce.get(key)!;
-      this.#inForce.delete(key);
-      this.#tell({ type: "cleared", time, pattern, rule, why, packets });
-    }
-    for (const pattern of added) {
-      const rule = pattern.rule === null ? null : this.#planned[pattern.rule]!;
-      this.#inForce.set(pattern.key, { pattern, rule, since: time, packets: null });
-      this.#tell({ type: "set", time, pattern, rule });
-    }
   }
 
   status(): Omit<FilterStatus, "running" | "polls" | "missedPolls" | "lastPollMs"> {
     return {
       bootId: this.#bootId,
       lastApplyMs: this.#lastApplyMs,
-      inForce: [...this.#inForce.values()],
+      inForce: this.#inForce.list(),
       unenforceable: [...this.#unenforceable.values()],
       unreadableSince: this.#unreadableSince,
     };
@@ -309,6 +282,6 @@ export class Enforcer {
   async close(keep: boolean): Promise<void> {
     if (this.#bootId === null) return;
     await this.#options.backend.close({ keep: keep || !this.#adopted });
-    if (!keep) this.#recordChanges([], [...this.#inForce.keys()], "stopped");
+    if (!keep) this.#inForce.replace(NOTHING, [], "stopped");
   }
 }

@@ -1,23 +1,14 @@
 import { argumentTypeError, toXFilterError, XFilterError } from "../errors.ts";
 import type { AbortSignalLike } from "../options.ts";
-import type { PlannedPattern, Unenforceable } from "../rules/pattern.ts";
+import type { Unenforceable } from "../rules/pattern.ts";
 import type { Rule } from "../rules/rule.ts";
 import { parseRules } from "../rules/schema.ts";
 import { sleep } from "../sleep.ts";
 import { Enforcer } from "./enforcer.ts";
 import type { FilterEvent } from "./event.ts";
 import { EventQueue } from "./event-queue.ts";
+import type { InForce } from "./in-force.ts";
 import { type CheckedOptions, checkFilterOptions, type FilterOptions } from "./options.ts";
-
-/** A pattern that is in force, for whom, and what it did. */
-export interface InForce {
-  readonly pattern: PlannedPattern;
-  readonly rule: Rule | null;
-  /** Milliseconds since 1970. */
-  readonly since: number;
-  /** Packets that met it when the firewall was last looked at; null where nobody counts. */
-  readonly packets: number | null;
-}
 
 /** How a filter stands. */
 export interface FilterStatus {

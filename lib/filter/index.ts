@@ -4,5 +4,6 @@
  * @packageDocumentation
  */
 export type { ClearedReason, FilterEvent, OnUnreadable } from "./event.ts";
-export { createFilter, type Filter, type FilterStatus, type InForce } from "./filter.ts";
+export { createFilter, type Filter, type FilterStatus } from "./filter.ts";
+export type { InForce } from "./in-force.ts";
 export type { FilterOptions } from "./options.ts";

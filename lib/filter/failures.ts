@@ -1,0 +1,21 @@
+import type { XFilterError } from "../errors.ts";
+import type { FilterEvent } from "./event.ts";
+
+/** @internal Tells what fails once, until it works or fails otherwise: polls come many a second. */
+export class Failures {
+  readonly #tell: (event: FilterEvent) => void;
+  #failing = "";
+
+  constructor(tell: (event: FilterEvent) => void) {
+    this.#tell = tell;
+  }
+
+  failed(error: XFilterError): void {
+    if (error.message !== this.#failing) this.#tell({ type: "failed", time: Date.now(), error });
+    this.#failing = error.message;
+  }
+
+  worked(): void {
+    this.#failing = "";
+  }
+}

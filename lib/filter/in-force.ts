@@ -1,0 +1,56 @@
+import type { Installed } from "../backends/backend.ts";
+import type { Plan, PlannedPattern } from "../rules/pattern.ts";
+import type { Rule } from "../rules/rule.ts";
+import type { ClearedReason, FilterEvent } from "./event.ts";
+
+/** A pattern that is in force, for whom, and what it did. */
+export interface InForce {
+  readonly pattern: PlannedPattern;
+  readonly rule: Rule | null;
+  /** Milliseconds since 1970. */
+  readonly since: number;
+  /** Packets that met it when the firewall was last looked at; null where nobody counts. */
+  readonly packets: number | null;
+}
+
+/** @internal What a filter has put in force, and tells of as it changes. */
+export class InForceTable {
+  readonly #tell: (event: FilterEvent) => void;
+  readonly #entries = new Map<string, InForce>();
+
+  constructor(tell: (event: FilterEvent) => void) {
+    this.#tell = tell;
+  }
+
+  /** The firewall holds the plan; its patterns name `rules` by their index. */
+  replace({ patterns }: Plan, rules: readonly Rule[], why: ClearedReason): void {
+    const time = Date.now();
+    const keys = new Set(patterns.map(({ key }) => key));
+    for (const [key, { pattern, rule, packets }] of this.#entries) {
+      if (keys.has(key)) continue;
+      this.#entries.delete(key);
+      this.#tell({ type: "cleared", time, pattern, rule, why, packets });
+    }
+    for (const pattern of patterns) {
+      if (this.#entries.has(pattern.key)) continue;
+      const rule = pattern.rule === null ? null : rules[pattern.rule]!;
+      this.#entries.set(pattern.key, { pattern, rule, since: time, packets: null });
+      this.#tell({ type: "set", time, pattern, rule });
+    }
+  }
+
+  /** Takes over what was counted, and says how much the firewall's patterns differ from these: nothing, or a line. */
+  compare({ patterns }: Installed): string[] {
+    const packets = new Map(patterns.map((pattern) => [pattern.key, pattern.packets]));
+    for (const [key, entry] of this.#entries) {
+      this.#entries.set(key, { ...entry, packets: packets.get(key) ?? entry.packets });
+    }
+    const missing = [...this.#entries.keys()].filter((key) => !packets.has(key)).length;
+    const foreign = [...packets.keys()].filter((key) => !this.#entries.has(key)).length;
+    return missing + foreign > 0 ? [`${missing} patterns were missing, ${foreign} were not ours`] : [];
+  }
+
+  list(): InForce[] {
+    return [...this.#entries.values()];
+  }
+}
