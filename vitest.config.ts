@@ -9,6 +9,7 @@ export default defineConfig({
       "test/docs/**/*.test.ts",
       "vmcore-fixtures/**/*.test.ts",
     ],
+    setupFiles: ["test/property-seed.ts"],
     testTimeout: 30_000,
   },
 });

@@ -18,8 +18,6 @@ export interface Claim {
   readonly flow: Flow;
   /** In the rules' order, at least one. */
   readonly verdicts: readonly Verdict[];
-  /** Whether it was in force before. */
-  readonly known: boolean;
 }
 
 /** @internal What a verdict asks for at one end of the guest. */

@@ -11,7 +11,6 @@ interface Draft {
   readonly flow: Flow;
   readonly socket: Socket | null;
   readonly verdicts: Verdict[];
-  known: boolean;
   missing: number;
 }
 
@@ -51,7 +50,7 @@ export function findClaims(
     const flow = toFlow(socket);
     if (flow === null) continue;
     const sticks = before !== undefined && isSame(before.flow, flow);
-    const draft = { flow, socket, verdicts, known: sticks, missing: 0 };
+    const draft = { flow, socket, verdicts, missing: 0 };
     if (sticks) {
       met.add(before);
       stick(draft, before);
@@ -106,7 +105,6 @@ function isSame(before: HeldFlow, flow: Flow): boolean {
 }
 
 function stick(draft: Draft, { rules }: Held): void {
-  draft.known = true;
   for (const { rule, owner } of rules) {
     if (!draft.verdicts.some((verdict) => verdict.rule === rule)) draft.verdicts.push({ rule, owner, sticks: true });
   }
@@ -139,7 +137,7 @@ function remains(
   for (const [socket, flow, before] of waiting) {
     if (taken.has(before)) continue;
     kept.add(before);
-    const draft = drafts.get(socket) ?? { flow, socket, verdicts: [], known: true, missing: 0 };
+    const draft = drafts.get(socket) ?? { flow, socket, verdicts: [], missing: 0 };
     if (!drafts.has(socket)) found.push(draft);
     stick(draft, before);
   }
@@ -149,7 +147,7 @@ function remains(
     if (kept.has(before) || missing > MISSING_MAX) continue;
     const { sock, inode, netns, protocol, families, local, remote } = before.flow;
     const flow = { sock: BigInt(sock), inode, netns, protocol, families, local, remote };
-    const draft: Draft = { flow, socket: null, verdicts: [], known: true, missing };
+    const draft: Draft = { flow, socket: null, verdicts: [], missing };
     stick(draft, before);
     found.push(draft);
   }

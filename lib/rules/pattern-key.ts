@@ -28,8 +28,6 @@ function end(address: string | null, port: number | string | null): string {
 function canonical(address: string): string {
   // Quick where it matters: an IPv4 address has one spelling.
   if (!/[:/]/.test(address)) return address;
-  // There is one way to write an IPv4 address, and most are.
-  if (/^[\d.]+$/.test(address)) return address;
   const network = parseNetwork(address);
   if (network === undefined) return address;
   if (network.length === 0) return "*";

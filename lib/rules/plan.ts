@@ -56,11 +56,12 @@ export function createPlan(input: PlanInput): { plan: Plan; state: PlanState } {
   const sent = claims.filter((claim) => leavesGuest(claim, nics, context));
   const asking = sent.filter((claim) => biting(claim, context).size > 0);
   const crowd = new Crowd(snapshot.sockets, sent, asking, nics);
+  const connected = connectedUnits(asking, crowd, context);
   const units = [
-    ...connectedUnits(asking, crowd, context),
-    ...portUnits(asking, crowd, snapshot.networkNamespaces, context),
+    ...connected.values(),
+    ...portUnits(asking, connected, crowd, snapshot.networkNamespaces, context),
   ].filter(({ size }) => size > 0);
-  const { patterns, inForce } = withinLimit(units, maxFlows, unenforced);
+  const { patterns, inForce, keys } = withinLimit(units, state.inForce, maxFlows, unenforced);
 
   const places = new Map(ruleStates.map(({ text }, place) => [text, place]));
   const next = sent.flatMap((claim) => {
@@ -73,7 +74,7 @@ export function createPlan(input: PlanInput): { plan: Plan; state: PlanState } {
   next.sort((a, b) => order(a.sock, b.sock) || order(JSON.stringify(a), JSON.stringify(b)));
   return {
     plan: { patterns, unenforceable: unenforced.list() },
-    state: { version: 1, rules: ruleStates, held: next },
+    state: { version: 1, rules: ruleStates, held: next, inForce: keys },
   };
 }
 

@@ -32,7 +32,13 @@ const heldFlow = v.strictObject({
   rules: v.array(v.strictObject({ rule: whole, owner: v.nullable(owner) })),
 });
 
-const planState = v.strictObject({ version: v.literal(1), rules: v.array(ruleState), held: v.array(heldFlow) });
+const planState = v.strictObject({
+  version: v.literal(1),
+  rules: v.array(ruleState),
+  held: v.array(heldFlow),
+  /** What was in force: it is not given up for what comes after it when there is no room for all. */
+  inForce: v.array(v.string()),
+});
 
 /**
  * What a plan has to know of the plans before it: whom pids meant, who descends from whom, which sockets are blocked and
@@ -51,7 +57,7 @@ export const MISSING_MAX = 5;
 
 /** The state before the first plan. */
 export function emptyPlanState(): PlanState {
-  return { version: 1, rules: [], held: [] };
+  return { version: 1, rules: [], held: [], inForce: [] };
 }
 
 /**

@@ -9,7 +9,9 @@ export class Unenforced {
 
   add(reason: UnenforceableReason, { index }: Matcher, owner: Owner | null, sock: bigint, what: string): void {
     const key = `${reason} ${index} ${sock}`;
-    if (!this.#entries.has(key)) this.#entries.set(key, { reason, rule: index, sock, owner, what });
+    const there = this.#entries.get(key);
+    // Of several words for one thing, those that do not depend on which was found first.
+    if (!there || what < there.what) this.#entries.set(key, { reason, rule: index, sock, owner, what });
   }
 
   /** By rule, then sock, whatever the order in which they were found. */

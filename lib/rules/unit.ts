@@ -21,9 +21,6 @@ export class Unit {
   get rule(): number {
     return Math.min(...Array.from(this.claims(), ([, { rule }]) => rule.index));
   }
-  get known(): boolean {
-    return [...this.#inForce.keys()].some(({ known }) => known);
-  }
 
   /** Who asked for it. */
   *claims(): Generator<[Claim, Verdict]> {
@@ -35,7 +32,23 @@ export class Unit {
     const { rule, owner, sticks } = verdict;
     const reason = sticks ? "sticks" : "matched";
     this.#push(rank, { ...flow, action: rule.action }, { rule: rule.index, owner, sock: claim.flow.sock, reason });
-    if (rule.action === "accept") return;
+    if (rule.action !== "accept") this.#note(claim, verdict);
+  }
+
+  /** Another unit's patterns of a flow that this one's wider patterns would treat otherwise: they must not be in force alone. */
+  follow(other: Unit): void {
+    const wider = [...this.ranks[1], ...this.ranks[2]];
+    const otherwise = other.ranks[0].filter((pattern) =>
+      wider.some(
+        ({ direction, action }) => direction === pattern.direction && action !== "accept" && action !== pattern.action,
+      ),
+    );
+    if (otherwise.length === 0) return;
+    for (const pattern of otherwise) this.#push(0, pattern, pattern);
+    for (const [claim, verdict] of other.claims()) this.#note(claim, verdict);
+  }
+
+  #note(claim: Claim, verdict: Verdict): void {
     const verdicts = this.#inForce.get(claim);
     if (verdicts) verdicts.add(verdict);
     else this.#inForce.set(claim, new Set([verdict]));

@@ -1,14 +1,15 @@
 import { type Claim, decide, namedAddresses, type Verdict } from "./claim.ts";
 import type { Crowd } from "./crowd.ts";
 import { addEnds, DIRECTIONS, type EndsContext, isNever, type Member } from "./ends.ts";
+import type { Flow } from "./flow.ts";
 import { formatNetwork } from "./network.ts";
 import { type NamespaceFacts, ownAddresses } from "./nic.ts";
 import type { Direction } from "./rule.ts";
 import { describeFlow } from "./unenforced.ts";
 import { Unit } from "./unit.ts";
 
-/** @internal Connected sockets: a pattern for each, unless another socket has the same ends and nothing to answer for. */
-export function connectedUnits(claims: readonly Claim[], crowd: Crowd, context: EndsContext): Unit[] {
+/** @internal Connected sockets, by their ends: a pattern for each, unless another socket has the same ends and nothing to answer for. */
+export function connectedUnits(claims: readonly Claim[], crowd: Crowd, context: EndsContext): Map<string, Unit> {
   const units = new Map<string, Unit>();
   for (const { claim, direction, verdict } of decisions(claims, context)) {
     const { flow } = claim;
@@ -20,7 +21,7 @@ export function connectedUnits(claims: readonly Claim[], crowd: Crowd, context: 
       context.unenforced.add("never-block", verdict.rule, verdict.owner, flow.sock, what);
       continue;
     }
-    if (same.some((other) => other.claim === null || !isBitten(other.claim, direction, context))) {
+    if (same.some((other) => !sharesFate(other, verdict, direction, context))) {
       const what = `${describeFlow(flow)}: another socket has the same ends`;
       context.unenforced.add("shared-port", verdict.rule, verdict.owner, flow.sock, what);
       continue;
@@ -28,12 +29,16 @@ export function connectedUnits(claims: readonly Claim[], crowd: Crowd, context: 
     const { protocol, families, local } = flow;
     const family = families[0]!;
     const { address, port } = flow.remote!;
-    const key = `${protocol}${family} ${local.address} ${local.port} ${address} ${port}`;
+    const key = endsKey(flow);
     const unit = units.get(key) ?? new Unit(key);
     units.set(key, unit);
     unit.add(0, { direction, family, protocol, local, remote: { address, ports: [port, port] } }, claim, verdict);
   }
-  return [...units.values()];
+  return units;
+}
+
+function endsKey({ protocol, families, local, remote }: Flow): string {
+  return `${protocol}${families[0]} ${local.address} ${local.port} ${remote!.address} ${remote!.port}`;
 }
 
 /** What blocks connected sockets: in the rules' order, as two sockets may have the same ends. */
@@ -50,14 +55,16 @@ function decisions(claims: readonly Claim[], { addresses }: EndsContext) {
   return found.sort((a, b) => a.verdict.rule.index - b.verdict.rule.index || bySock(a.claim, b.claim));
 }
 
-function isBitten(claim: Claim, direction: Direction, { addresses }: EndsContext): boolean {
-  const verdict = decide(claim, direction, addresses);
-  return verdict !== undefined && verdict.rule.action !== "accept";
+/** Whether a socket's packets are to be kept where the verdict on another's keeps them, and logged where it logs them. */
+function sharesFate({ claim }: Member, { rule }: Verdict, direction: Direction, { addresses }: EndsContext): boolean {
+  const own = claim && decide(claim, direction, addresses)?.rule.action;
+  return own != null && own !== "accept" && (own === "log") === (rule.action === "log");
 }
 
 /** @internal Sockets that are not connected: all of one port together, since their patterns are wider than a socket. */
 export function portUnits(
   claims: readonly Claim[],
+  connected: ReadonlyMap<string, Unit>,
   crowd: Crowd,
   namespaces: readonly NamespaceFacts[] | undefined,
   context: EndsContext,
@@ -73,6 +80,10 @@ export function portUnits(
       const members = crowd.atPort(flow.protocol, family, flow.local.port);
       const named = new Set(members.flatMap((member) => namedBy(member, family, namespaces, context)));
       for (const direction of DIRECTIONS) addEnds(unit, members, named, family, direction, context);
+      for (const member of members) {
+        const own = member.flow.remote && member.claim && connected.get(endsKey(member.flow));
+        if (own) unit.follow(own);
+      }
     }
   }
   return [...units.values()];

@@ -363,6 +363,14 @@ describe("what cannot be enforced", () => {
       reasons: ["shared-port 0 0"],
     });
   });
+  it("is a connection with the ends of another's that is only to be logged, whichever rule is first", () => {
+    const both = [ssh([103]), ssh([101])];
+    const rules = ["log tcp from any to any out uid 1001", "deny tcp from any to any out uid 1003"];
+    for (const ordered of [rules, rules.toReversed()]) {
+      const { keys, reasons: told } = reasons(new Polls(...ordered), ...both);
+      expect([keys, told.length]).toEqual([[], 2]);
+    }
+  });
   it("is what the operator never wants blocked", () => {
     const polls = new Polls("deny ip from any to any out uid 1003");
     polls.options = { neverBlock: ["192.0.2.0/24", "2001:db8::1"] };
@@ -384,5 +392,25 @@ describe("what cannot be enforced", () => {
       "out tcp4 10.0.2.15:40002 192.0.2.7:22 drop",
       "out tcp4 10.0.2.15:40003 192.0.2.7:22 drop",
     ]);
+  });
+  it("is the other IP version of a socket, and its time does not come because the one is in force", () => {
+    const polls = new Polls("deny tcp from any to any in uid 1003", "deny tcp from 10.0.2.15 to any uid 1003");
+    polls.options = { maxFlows: 3 };
+    const six = make({ local: "[2001:db8::1]:22", owners: [103] });
+    const dual = make({ local: "[::]:80", dualStack: true, owners: [103] });
+    reasons(polls, six);
+    const both = reasons(polls, six, dual);
+    expect(both).toEqual({
+      keys: ["in tcp6 [2001:db8::1]:22 *:* drop", "in tcp6 *:80 *:* drop"],
+      reasons: ["limit 0 1", "limit 1 1"],
+    });
+    expect(reasons(polls, six, dual)).toEqual(both);
+  });
+  it("is a port, where there is no room for a connection at it that is to be treated otherwise", () => {
+    const polls = new Polls("reject tcp from any to any uid 1001", "deny tcp from any to any in socket-uid 1003");
+    polls.options = { maxFlows: 1 };
+    const listener = make({ local: "10.0.2.15:22", owners: [103] });
+    const connection = make({ local: "10.0.2.15:22", remote: "192.0.2.7:5000", owners: [101], uid: 1003 });
+    expect(reasons(polls, listener, connection)).toEqual({ keys: [], reasons: ["limit 0 1", "limit 1 0"] });
   });
 });
