@@ -5,6 +5,7 @@ import { type OtherSocket, type OtherSocketJson, OtherSocketRow } from "./other-
 import { type Process, type ProcessJson, ProcessRow } from "./process.ts";
 import { LazyRows, type Rows } from "./rows.ts";
 import { type Owner, type Socket, type SocketJson, SocketRow, toOwner } from "./socket.ts";
+import { SocketRows } from "./socket-rows.ts";
 import { StringTable } from "./strings.ts";
 
 /** What one walk over a guest saw. Stays usable when the guest is closed. */
@@ -66,7 +67,7 @@ export interface SnapshotJson {
 /** @internal A snapshot over the addon's columns. */
 export class WalkedSnapshot implements Snapshot {
   readonly processes: LazyRows<Process>;
-  readonly sockets: LazyRows<Socket>;
+  readonly sockets: SocketRows;
   readonly otherSockets: LazyRows<OtherSocket>;
   readonly networkNamespaces: readonly NetworkNamespace[];
   readonly discrepancies: readonly Discrepancy[];
@@ -88,7 +89,7 @@ export class WalkedSnapshot implements Snapshot {
     const otherTables = { otherSockets: native.otherSockets, owners: ownersIn(native.otherOwners) };
     this.#native = native;
     this.processes = new LazyRows(native.processes.count, (row) => new ProcessRow(native.processes, strings, row));
-    this.sockets = new LazyRows(native.sockets.count, (row) => new SocketRow(tables, row));
+    this.sockets = new SocketRows(native, (row) => new SocketRow(tables, row));
     this.otherSockets = new LazyRows(native.otherSockets.count, (row) => new OtherSocketRow(otherTables, row));
     this.networkNamespaces = toNetworkNamespaces(native, strings);
     this.discrepancies = toDiscrepancies(native.discrepancies, (row) => this.processes.row(row));
@@ -107,6 +108,13 @@ export class WalkedSnapshot implements Snapshot {
     return Array.from(this.#socketsOfProcess.get(row) ?? [], (socket) => this.sockets.row(socket));
   }
 
+  /** Whether it holds what another walk's does: how good the reading was, what runs and how many threads there are left aside. */
+  sameAs(other: WalkedSnapshot): boolean {
+    const { quality, processes, ...tables } = this.#native;
+    const { cpu, state, threads, ...columns } = processes;
+    return sameColumns(tables, other.#native) && sameColumns(columns, other.#native.processes);
+  }
+
   #row(pid: number): number | undefined {
     this.#rowOfPid ??= indexPids(this.#native);
     return this.#rowOfPid.get(pid);
@@ -122,6 +130,20 @@ export class WalkedSnapshot implements Snapshot {
       quality: this.quality,
     };
   }
+}
+
+/** Whether all that the first table, or table of tables, has is byte for byte in the other. */
+function sameColumns(columns: object, others: object): boolean {
+  return Object.entries(columns).every(([name, column]) => {
+    const other = others[name as keyof typeof others] as unknown;
+    if (!ArrayBuffer.isView(column))
+      return typeof column === "object" ? sameColumns(column, other as object) : column === other;
+    return Buffer.compare(bytesOf(column), bytesOf(other as ArrayBufferView)) === 0;
+  });
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 function indexPids({ processes: { count, pid } }: NativeSnapshot): Map<number, number> {

@@ -11,7 +11,8 @@ export type Protocol = "tcp" | "udp" | "udplite" | "raw" | "icmp";
  */
 export type SocketState = (typeof TCP_STATES)[number] | "UNCONN" | "UNKNOWN";
 
-const UNOWNED_REASONS = [
+/** @internal In the order of the addon's numbers. */
+export const UNOWNED_REASONS = [
   null,
   "time-wait",
   "syn-recv",
@@ -161,10 +162,6 @@ export class SocketRow implements Socket {
   }
   get local() {
     return this.#endpoint(this.#columns.localAddress, this.#columns.localPort, this.#flag(LOCAL_IS_IPV4));
-  }
-  /** The port of `local` by itself: who looks for one among thousands need not have all addresses made into text. */
-  get localPort(): number {
-    return this.#columns.localPort[this.#row]!;
   }
   get remote() {
     return this.#endpoint(this.#columns.remoteAddress, this.#columns.remotePort, this.#flag(REMOTE_IS_IPV4));

@@ -1,7 +1,8 @@
 import { hex } from "../address.ts";
 import type { Owner, Socket } from "../socket.ts";
+import { candidates, type SocketQuery } from "../socket-rows.ts";
 import type { Claim, Verdict } from "./claim.ts";
-import { type Flow, isFlowProtocol, localPortOf, toFlow, tupleKey } from "./flow.ts";
+import { type Flow, isFlowProtocol, toFlow, tupleKey } from "./flow.ts";
 import type { Matcher } from "./matcher.ts";
 import { type HeldFlow, MISSING_MAX } from "./state.ts";
 import type { Unenforced } from "./unenforced.ts";
@@ -37,9 +38,10 @@ export function findClaims(
   unenforced: Unenforced,
 ): FoundClaim[] {
   const bySock = new Map(held.map((entry) => [BigInt(entry.flow.sock), entry]));
+  const query = queryOf(matchers, held);
   const drafts = new Map<Socket, Draft>();
   const met = new Set<Held>();
-  for (const socket of sockets) {
+  for (const socket of query ? candidates(sockets, query) : sockets) {
     if (!isFlowProtocol(socket.protocol)) {
       findRaw(socket, matchers, unenforced);
       continue;
@@ -62,6 +64,18 @@ export function findClaims(
   if (unmet.length > 0) found.push(...remains(sockets, unmet, drafts, whole));
   for (const { verdicts } of found) verdicts.sort((a, b) => a.rule.index - b.rule.index);
   return found;
+}
+
+/** The sockets that rules may match, and those where blocked ones were; null: any. */
+function queryOf(matchers: readonly Matcher[], held: readonly Held[]): SocketQuery | null {
+  const pids = new Set<number>();
+  const uids = new Set<number>();
+  for (const { query } of matchers) {
+    if (query === null) return null;
+    for (const pid of query.pids) pids.add(pid);
+    for (const uid of query.uids) uids.add(uid);
+  }
+  return { pids, uids, localPorts: new Set(held.map(({ flow }) => flow.local.port)) };
 }
 
 function verdictsOf(socket: Socket, matchers: readonly Matcher[]): Verdict[] {
@@ -124,8 +138,8 @@ function remains(
   const ports = new Set(unmet.map(({ flow }) => flow.local.port));
   const waiting: [Socket, Flow, Held][] = [];
   const taken = new Set<Held>();
-  for (const socket of sockets) {
-    if (!isFlowProtocol(socket.protocol) || !ports.has(localPortOf(socket))) continue;
+  for (const socket of candidates(sockets, { localPorts: ports })) {
+    if (!isFlowProtocol(socket.protocol) || !ports.has(socket.local.port)) continue;
     const flow = toFlow(socket);
     const before = flow && left.get(tupleKey(flow));
     if (!before) continue;

@@ -1,7 +1,8 @@
 import type { Socket } from "../socket.ts";
+import { candidates } from "../socket-rows.ts";
 import type { FoundClaim } from "./claims.ts";
 import type { Member } from "./ends.ts";
-import { type Flow, isFlowProtocol, isLoopback, localPortOf, toFlow } from "./flow.ts";
+import { type Flow, isFlowProtocol, isLoopback, toFlow } from "./flow.ts";
 import type { RuleProtocol } from "./rule.ts";
 
 /** @internal The sockets at the local ports of which rules have something to say: those they mean, and the others. */
@@ -20,8 +21,8 @@ export class Crowd {
     const ports = new Set(asking.map(({ flow }) => flow.local.port));
     const claimOf = new Map(claims.map((claim) => [claim.socket, claim]));
     const members: Member[] = [];
-    for (const socket of sockets) {
-      if (!isFlowProtocol(socket.protocol) || !ports.has(localPortOf(socket))) continue;
+    for (const socket of candidates(sockets, { localPorts: ports })) {
+      if (!isFlowProtocol(socket.protocol) || !ports.has(socket.local.port)) continue;
       const claim = claimOf.get(socket) ?? null;
       const flow = claim ? claim.flow : toFlow(socket);
       if (flow === null || (!claim && !passes(flow, nics))) continue;

@@ -18,11 +18,6 @@ export interface Flow {
 
 const PROTOCOLS: readonly Protocol[] = ["tcp", "udp", "udplite"] satisfies RuleProtocol[];
 
-/** @internal */
-export function localPortOf(socket: Socket & { readonly localPort?: number }): number {
-  return socket.localPort ?? socket.local.port;
-}
-
 /** @internal Whether the protocol has flows by ports. */
 export function isFlowProtocol(protocol: Protocol): protocol is RuleProtocol {
   return PROTOCOLS.includes(protocol);

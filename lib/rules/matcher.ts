@@ -64,6 +64,13 @@ export class Matcher {
     return this.#criteria.length > 0 || this.#uid !== null;
   }
 
+  /** The sockets that it may match; null: any. */
+  get query(): { readonly pids: readonly number[]; readonly uids: Iterable<number> } | null {
+    if (!this.#ownerSaid) return this.#socketUid && { pids: [], uids: this.#socketUid };
+    const pids = this.#processes.pids().filter((pid) => this.#meets(pid) === (CRITERIA | UID));
+    return { pids, uids: this.#uid ?? [] };
+  }
+
   /** Whether it is for packets that go this way. */
   goes(direction: "in" | "out"): boolean {
     return this.rule.direction === undefined || this.rule.direction === direction;

@@ -17,6 +17,10 @@ export class ProcessIndex {
     return this.#byPid.get(pid);
   }
 
+  pids(): number[] {
+    return [...this.#byPid.keys()];
+  }
+
   childrenOf(pid: number): readonly Process[] {
     if (this.#children === undefined) {
       this.#children = new Map();

@@ -72,6 +72,23 @@ describe("a snapshot", () => {
   it("owns no socket that nobody holds", () => {
     expect(snapshot.sockets.at(1)?.owners).toEqual([]);
   });
+  it("is the same as another that holds the same, whatever ran at the time", () => {
+    const other = (change: object, socketChange = {}) => {
+      const processes = PROCESSES.map((process) => ({ ...process, columns: change }));
+      const sockets = SOCKETS.map((cells) => ({ ...cells, columns: { ...cells.columns, ...socketChange } }));
+      return new WalkedSnapshot({ ...columns(processes, sockets), quality: { ...QUALITY, elapsedNs: 7 } });
+    };
+    const one = other({});
+    expect([{}, { cpu: 1, state: 82, threads: 3 }].map((change) => one.sameAs(other(change)))).toEqual([true, true]);
+    expect([{ uid: 1 }, { comm: 0 }, { ppid: 7 }].map((change) => one.sameAs(other(change)))).toEqual([
+      false,
+      false,
+      false,
+    ]);
+    expect([{ state: 1 }, { localPort: 22 }].map((change) => one.sameAs(other({}, change)))).toEqual([false, false]);
+    expect(one.sameAs(new WalkedSnapshot(columns(PROCESSES, SOCKETS.slice(1))))).toBe(false);
+    expect(one.sameAs(new WalkedSnapshot(columns(PROCESSES.slice(0, 2), [])))).toBe(false);
+  });
   it("is JSON with its quality", () => {
     const json = JSON.parse(JSON.stringify(snapshot));
     expect(json.processes).toHaveLength(3);

@@ -4,7 +4,9 @@ import type { PlannedPattern } from "../../../lib/rules/pattern.ts";
 import { flowKey } from "../../../lib/rules/pattern-key.ts";
 import { createPlan, emptyPlanState, type PlanInput, type PlanState } from "../../../lib/rules/plan.ts";
 import { parseRule } from "../../../lib/rules/schema.ts";
-import type { Socket } from "../../../lib/socket.ts";
+import { WalkedSnapshot } from "../../../lib/snapshot.ts";
+import { type Endpoint, PROTOCOLS, type Socket, UNOWNED_REASONS } from "../../../lib/socket.ts";
+import { columns } from "../columns.ts";
 import { made, snapshot, socket } from "./made.ts";
 
 // Few values each, so that rules match and sockets meet.
@@ -76,6 +78,30 @@ function frozen<T>(value: T): T {
   return value;
 }
 
+const BYTES: Record<string, readonly number[]> = {
+  "::": [],
+  "2001:db8::1": [0x20, 1, 0xd, 0xb8, ...new Array(11).fill(0), 1],
+  "2001:db8::2": [0x20, 1, 0xd, 0xb8, ...new Array(11).fill(0), 2],
+};
+const STATES = { ESTABLISHED: 1, LISTEN: 10, UNCONN: 7 } as Record<string, number>;
+
+/** As a walk gives them. */
+function toColumns(sockets: readonly Socket[]) {
+  const cells = sockets.map(({ protocol, family, state, local, remote, uid, owners, unownedReason, ...rest }) => {
+    const bytes = ({ address }: Endpoint) => BYTES[address] ?? address.split(".").map(Number);
+    const numbers = { protocol: PROTOCOLS.indexOf(protocol), family, state: STATES[state]!, uid: uid ?? 0xffffffff };
+    const flags = (family === 4 ? 12 : 0) | (rest.dualStack ? 1 : 0);
+    const reason = UNOWNED_REASONS.indexOf(unownedReason);
+    const ends = { localPort: local.port, remotePort: remote.port, sock: rest.sock, inode: rest.inode };
+    const more = { flags, unownedReason: reason, netns: rest.netns! };
+    return { local: bytes(local), remote: bytes(remote), owners, columns: { ...numbers, ...ends, ...more } };
+  });
+  return columns(
+    processes.map(({ pid, comm, uid }) => ({ pid, comm, columns: { uid: uid! } })),
+    cells,
+  );
+}
+
 /** Runs a law over states, too: that of an earlier poll of other sockets under the same rules. */
 function law(check: (given: Socket[], input: Omit<PlanInput, "snapshot" | "now">) => void) {
   fc.assert(
@@ -104,6 +130,14 @@ describe("a plan", () => {
       expect(keys(second.plan.patterns)).toEqual(keys(first.plan.patterns));
       expect(second.plan.unenforceable).toEqual(first.plan.unenforceable);
       expect(second.state).toEqual(first.state);
+    });
+  });
+  it("of a walk's columns is that of their sockets, though it looks at few of them", () => {
+    law((given, input) => {
+      const { sockets } = new WalkedSnapshot(toColumns(given));
+      expect(createPlan({ snapshot: { ...snapshot({ processes }), sockets }, now: 0, ...input })).toEqual(
+        plan(given, input),
+      );
     });
   });
   it("blocks nothing that no rule asks for", () => {
