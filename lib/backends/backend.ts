@@ -1,3 +1,4 @@
+import type { XFilterError } from "../errors.ts";
 import type { GuestInterface } from "../guest-interface.ts";
 import type { FlowPattern, Plan } from "../rules/pattern.ts";
 import type { Direction, RuleAction } from "../rules/rule.ts";
@@ -15,6 +16,8 @@ export interface GuestScope {
 export interface BackendCapabilities {
   /** Actions that it can do, by direction. */
   readonly actions: Readonly<Record<Direction, readonly RuleAction[]>>;
+  /** Why there is nothing that it can do in a direction. */
+  readonly why?: Readonly<Partial<Record<Direction, XFilterError>>>;
   readonly families: readonly (4 | 6)[];
   /** Whether it counts the packets of each pattern. */
   readonly counters: boolean;

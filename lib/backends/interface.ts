@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, readFile, readlink } from "node:fs/promises";
+import { basename, join } from "node:path";
 import type { GuestInterface } from "../guest-interface.ts";
 
 /** Where the kernel tells of its devices. */
@@ -35,4 +35,14 @@ export async function readDevice(name: string): Promise<GuestInterface | null> {
     if (["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
     throw error;
   }
+}
+
+/** What sends by a device other than a bridge: Open vSwitch, a VLAN, a macvlan; and whether it is a bridge's port. */
+export async function readUppers(name: string): Promise<{ bridged: boolean; others: readonly string[] }> {
+  const folder = join(DEVICES, name);
+  const entries = await readdir(folder);
+  const bridged = entries.includes("brport");
+  const bridge = bridged ? basename(await readlink(join(folder, "master"))) : null;
+  const uppers = entries.flatMap((entry) => (entry.startsWith("upper_") ? [entry.slice("upper_".length)] : []));
+  return { bridged, others: uppers.filter((upper) => upper !== bridge) };
 }

@@ -6,13 +6,17 @@ import { patternKey } from "../rules/pattern-key.ts";
 import type { Direction, Rule } from "../rules/rule.ts";
 
 /** @internal Refuses rules that the backend cannot hold, before anything is changed. */
-export function requireCapable(rules: readonly Rule[], { actions, families }: BackendCapabilities, name: string): void {
+export function requireCapable(rules: readonly Rule[], capabilities: BackendCapabilities, name: string): void {
+  const { actions, families, why } = capabilities;
   rules.forEach(({ action, direction }, index) => {
     // A sender who is told is told by the packets that leave; what enters of the same flow may just be dropped.
-    const asked = direction ? [direction] : action === "reject" ? ([] as Direction[]) : DIRECTIONS;
-    const cannot = asked.find((way) => !actions[way].includes(action));
+    const does = (way: Direction) =>
+      actions[way].includes(action) || (action === "reject" && !direction && actions[way].includes("drop"));
+    const cannot = (direction ? [direction] : DIRECTIONS).find((way) => !does(way));
     const neither = action === "reject" && !direction && !DIRECTIONS.some((way) => actions[way].includes(action));
     if (cannot === undefined && !neither) return;
+    const cause = cannot && why?.[cannot];
+    if (cause !== undefined) throw cause;
     const what = `the backend ${name} cannot ${action} packets that ${cannot === "in" ? "enter" : "leave"} the guest, as rule ${index + 1} asks`;
     throw new XFilterError("BACKEND_UNSUPPORTED", what, "Use another action or direction, or another backend");
   });

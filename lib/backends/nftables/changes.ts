@@ -1,7 +1,7 @@
-import type { Direction } from "../../rules/rule.ts";
 import { listRule, restRule } from "./lists.ts";
 import type { Json } from "./nft.ts";
-import { beyondKey, type Content, isList, type KeyedPattern, type Slot, verdictJson } from "./slots.ts";
+import type { Frame, Part } from "./ruleset.ts";
+import { beyondKey, type Content, isList, type KeyedPattern, type Slot, verdictJson, within } from "./slots.ts";
 import { sameStance, stanceCommands, stanceOf } from "./stance.ts";
 
 /** What leads from what is held to what is wanted. */
@@ -19,17 +19,34 @@ export interface Changes {
   readonly touchesFrame: boolean;
 }
 
-/** Commands in an order that the kernel takes: elements before the lists that they leave. */
 export function changesBetween(
-  table: string,
-  directions: readonly Direction[],
+  { table, parts }: Pick<Frame, "table" | "parts">,
   held: Content,
   wanted: Content,
 ): Changes {
   if (held === wanted) {
     return { lists: [], commands: [], added: [], removed: [], unchanged: wanted.patterns.size, touchesFrame: false };
   }
-  const inTable = { family: "netdev", table };
+  const changes = parts.map((part) => {
+    const { directions } = part;
+    return partChanges(table, part, within(held, directions), within(wanted, directions));
+  });
+  return {
+    lists: changes.flatMap(({ lists }) => lists),
+    commands: changes.flatMap(({ commands }) => commands),
+    touchesFrame: changes.some(({ touchesFrame }) => touchesFrame),
+    ...compareKeys(held, wanted),
+  };
+}
+
+/** Commands in an order that the kernel takes: elements before the lists that they leave. */
+function partChanges(
+  table: string,
+  part: Part,
+  held: Content,
+  wanted: Content,
+): Pick<Changes, "lists" | "commands" | "touchesFrame"> {
+  const inTable = { family: part.family, table };
   const [before, after] = [listsOf(held), listsOf(wanted)];
   const gone = [...held.slots.values()].filter((slot) => slot.verdict !== wanted.slots.get(slot.id)?.verdict);
   const come = [...wanted.slots.values()].filter((slot) => slot.verdict !== held.slots.get(slot.id)?.verdict);
@@ -47,7 +64,7 @@ export function changesBetween(
     ),
   ];
   const commands: Json[] = [
-    ...(newStance ? stanceCommands(table, directions, stance) : []),
+    ...(newStance ? stanceCommands(table, part, stance) : []),
     ...byMap(gone, (slot) => ({ concat: slot.key })).map(
       ([name, elem]): Json => ({ delete: { element: { ...inTable, name, elem } } }),
     ),
@@ -65,11 +82,17 @@ export function changesBetween(
       { delete: { chain: { ...inTable, name } } },
     ]),
   ];
-  return { lists, commands, touchesFrame: newStance || rests.length > 0, ...compareKeys(held, wanted) };
+  return { lists, commands, touchesFrame: newStance || rests.length > 0 };
+}
+
+/** Whether a table holds what of the content comes there. */
+export function holds(part: Part, held: Content, content: Content): boolean {
+  const { lists, commands } = partChanges("", part, within(held, part.directions), within(content, part.directions));
+  return lists.length + commands.length === 0;
 }
 
 /** Which patterns come, go and stay, by their keys. */
-function compareKeys(held: Content, wanted: Content): Pick<Changes, "added" | "removed" | "unchanged"> {
+export function compareKeys(held: Content, wanted: Content): Pick<Changes, "added" | "removed" | "unchanged"> {
   const added = [...wanted.patterns.keys()].filter((key) => !held.patterns.has(key));
   const removed = [...held.patterns.keys()].filter((key) => !wanted.patterns.has(key));
   return { added, removed, unchanged: wanted.patterns.size - added.length };

@@ -95,6 +95,28 @@ export function readListing(objects: readonly Json[]): Listing {
   };
 }
 
+/** Tables of one guest as one: a pattern that is in several of them has the packets of each. */
+export function joinListings(listings: readonly Listing[]): Listing {
+  const patterns = new Map<string, InstalledPattern>();
+  for (const pattern of listings.flatMap(({ patterns }) => patterns)) {
+    const before = patterns.get(pattern.key)?.packets ?? 0;
+    patterns.set(pattern.key, { ...pattern, packets: pattern.packets === null ? null : pattern.packets + before });
+  }
+  const contents = listings.map(({ content }) => content);
+  return {
+    guest: listings.find(({ guest }) => guest !== null)?.guest ?? null,
+    content: {
+      patterns: new Map(contents.flatMap(({ patterns }) => [...patterns])),
+      slots: new Map(contents.flatMap(({ slots }) => [...slots])),
+      rest: new Map(contents.flatMap(({ rest }) => [...rest])),
+    },
+    patterns: [...patterns.values()],
+    bound: [...new Set(listings.flatMap(({ bound }) => bound))],
+    chains: new Set(listings.flatMap(({ chains }) => [...chains])),
+    strange: listings.flatMap(({ strange }) => strange),
+  };
+}
+
 function pick<T>(objects: readonly Json[], kind: string): T[] {
   return (objects as Record<string, unknown>[]).flatMap((object) =>
     object[kind] === undefined ? [] : [object[kind] as T],

@@ -1,10 +1,9 @@
 import { XFilterError } from "../../errors.ts";
-import type { Direction } from "../../rules/rule.ts";
 import type { GuestScope } from "../backend.ts";
-import { changedInterfaces, readDevice } from "../interface.ts";
+import { changedInterfaces, readDevice, readUppers } from "../interface.ts";
 import { escapeBytes } from "./names.ts";
-import { checkCommands, refused } from "./nft.ts";
-import { type Frame, frameCommands } from "./ruleset.ts";
+import { checkCommands, listObjects, refused } from "./nft.ts";
+import { AT_DEVICES, type Frame, frameCommands, ON_THE_WAY, OUT_ONLY, type Part } from "./ruleset.ts";
 
 /** What a guest needs of the host before anything is put in force for it. */
 export async function refuseMissing({ interfaces }: GuestScope): Promise<void> {
@@ -30,32 +29,57 @@ export async function refuseChanged({ interfaces }: Frame): Promise<void> {
   throw new XFilterError("INTERFACE_CHANGED", line, advice);
 }
 
-/** The directions that kernel and nft can catch. */
-export async function supportedDirections(frame: Frame, signal: AbortSignal): Promise<readonly Direction[]> {
-  try {
-    await checkCommands(frameCommands({ ...frame, directions: ["out", "in"] }), signal);
-    return ["out", "in"];
-  } catch (error) {
-    if (!refused(error)) throw error;
-  }
-  try {
-    await checkCommands(frameCommands({ ...frame, directions: ["out"] }), signal);
-    return ["out"];
-  } catch (cause) {
-    if (!refused(cause)) throw cause;
-    const what = `Kernel or nft lack what is needed here (chains at devices, maps with counters): ${(cause as Error).message}`;
-    throw new XFilterError(
-      "BACKEND_UNSUPPORTED",
-      what,
-      "Linux 6.18 with nftables 1.0.6 can do it: try a newer kernel, or a newer nftables",
-      {
-        cause,
-      },
-    );
-  }
+/** Where kernel and nft can catch the guest's packets; and, if that is not all of them, why. */
+export interface Reach {
+  readonly parts: readonly Part[];
+  readonly blind: XFilterError | null;
 }
 
-export function noEgress(): XFilterError {
-  const what = "This kernel has no hook for what enters the guest (netdev egress)";
-  return new XFilterError("BACKEND_UNSUPPORTED", what, "Use rules with the direction out, or Linux 5.16");
+/** Tries what there is, the best first. */
+export async function reach(frame: Frame, signal: AbortSignal): Promise<Reach> {
+  const refusals: XFilterError[] = [];
+  for (const parts of [AT_DEVICES, ON_THE_WAY, OUT_ONLY]) {
+    try {
+      await checkCommands(frameCommands({ ...frame, parts }), signal);
+      if (parts === AT_DEVICES) return { parts, blind: null };
+      const blind = parts === OUT_ONLY ? noHook(refusals) : await passingBy(frame, signal);
+      return { parts: blind === null ? parts : OUT_ONLY, blind };
+    } catch (error) {
+      if (!refused(error)) throw error;
+      refusals.push(error as XFilterError);
+    }
+  }
+  const what = `Kernel or nft lack what is needed here (chains at devices, maps with counters): ${refusals.at(-1)!.message}`;
+  const advice = "Linux 6.18 with nftables 1.0.6 can do it: try a newer kernel, or a newer nftables";
+  throw new XFilterError("BACKEND_UNSUPPORTED", what, advice, { cause: refusals.at(-1) });
+}
+
+function noHook([cause]: readonly XFilterError[]): XFilterError {
+  const what =
+    "This kernel has no hook for what enters the guest: neither netdev egress nor the families bridge and inet of nftables";
+  const advice = "Use rules with the direction out, or Linux 5.16, or the kernel's modules for nftables";
+  return new XFilterError("BACKEND_UNSUPPORTED", what, advice, { cause });
+}
+
+/** What enters the guest past bridges and routing, where there is no hook at its devices; null if nothing does. */
+export async function passingBy({ interfaces }: Frame, signal: AbortSignal): Promise<XFilterError | null> {
+  const objects = await listObjects(["list", "flowtables"], signal);
+  const flowtables = (objects as { flowtable?: { name: string; dev?: string | string[] } }[]).flatMap(
+    ({ flowtable }) => flowtable ?? [],
+  );
+  for (const { name } of interfaces) {
+    const { bridged, others } = await readUppers(name);
+    const [other] = others;
+    if (other !== undefined) return unseen(`what ${escapeBytes(other, 40)} sends by the guest's device ${name}`);
+    // It sends by a port that it names, and what is routed by any device.
+    const fast = flowtables.find(({ dev = [] }) => !bridged || [dev].flat().includes(name));
+    if (fast !== undefined) return unseen(`what the flowtable ${escapeBytes(fast.name, 40)} forwards to ${name}`);
+  }
+  return null;
+}
+
+function unseen(what: string): XFilterError {
+  const advice =
+    "Use rules with the direction out, or Linux 5.16, or a device of the guest's that only a bridge or routing sends by";
+  return new XFilterError("INTERFACE_UNSEEN", `This kernel has no hook that sees ${what} (netdev egress)`, advice);
 }

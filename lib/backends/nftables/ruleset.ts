@@ -5,12 +5,34 @@ import type { Json } from "./nft.ts";
 import { dhcp, match, protocol, TAGS } from "./packets.ts";
 import { CLASSES, type Class } from "./slots.ts";
 
+/** One of the tables of a guest, which have one name: its family, and which of the guest's packets come there. */
+export interface Part {
+  readonly family: "netdev" | "bridge" | "inet";
+  readonly directions: readonly Direction[];
+}
+
+/** All at the guest's own devices: Linux 5.16. */
+export const AT_DEVICES: readonly Part[] = [{ family: "netdev", directions: ["out", "in"] }];
+/** Without a hook for what enters the guest. */
+export const OUT_ONLY: readonly Part[] = [{ family: "netdev", directions: ["out"] }];
 /**
- * The part of a guest's table that is the same whatever is in force:
+ * What enters the guest is caught as the host's bridges and its routing send it to the device. A packet goes one of the two ways, and which one
+ * a device's packets go may change at any time: so both are always there.
+ */
+export const ON_THE_WAY: readonly Part[] = [
+  ...OUT_ONLY,
+  { family: "bridge", directions: ["in"] },
+  { family: "inet", directions: ["in"] },
+];
+
+/**
+ * What is the same in a guest's tables whatever is in force:
  *
  *     hook ingress, device "tap0"   iif @bound goto out ─▶ out ─┬▶ out4: DHCP passes; flow, address, port; rest
  *     hook egress,  device "tap0"   oif @bound goto in  ─▶ in   ├▶ out6: the same; then headless_out
  *                                                               └▶ tagged_out
+ *
+ * `bridge` and `inet` have the hook postrouting in place of egress. That of `bridge` sees what is forwarded and what the host itself sends.
  *
  * `bound` holds the interfaces' indices. A device that is made again under the name has another index, so nothing is in force
  * for it, although the kernel (6.18) binds the chain to it by its name; and with a lease the indices expire: what
@@ -22,12 +44,14 @@ export interface Frame {
   /** Text of the guest's name. */
   readonly guest: string;
   readonly interfaces: readonly GuestInterface[];
-  /** `out` alone where the kernel has no egress hook. */
-  readonly directions: readonly Direction[];
+  readonly parts: readonly Part[];
 }
 
-/** Ahead of what others hook there, so that a flow is blocked whatever they think of it; `accept` goes on to them. */
-const PRIORITY = -300;
+/**
+ * Ahead of what others hook there, so that a flow is blocked whatever they think of it; `accept` goes on to them. In `inet` behind address translation
+ * (100): what counts are the addresses that the guest sees.
+ */
+const PRIORITY = { netdev: -300, bridge: -300, inet: 200 } as const;
 /** A guest may send as much as it likes; the host's log is not its own. */
 const LOG_LIMIT: Json = { limit: { rate: 10, per: "second", burst: 20 } };
 /**
@@ -42,11 +66,16 @@ const FAMILIES = [4, 6] as const;
 
 export const SIDES = ["out4", "out6", "in4", "in6"] as const;
 
-/** Makes the table, in place of one that is there. */
+/** Makes the tables, in place of those that are there. */
 export function frameCommands(frame: Frame): Json[] {
+  return frame.parts.flatMap((part) => partCommands(frame, part));
+}
+
+function partCommands(frame: Frame, part: Part): Json[] {
   const { table } = frame;
-  const named = { family: "netdev", name: table };
-  const inTable = { family: "netdev", table };
+  const { family, directions } = part;
+  const named = { family, name: table };
+  const inTable = { family, table };
   const chain = (name: string): Json => ({ add: { chain: { ...inTable, name } } });
   const rule = (name: string, ...expr: Json[]): Json => ({ add: { rule: { ...inTable, chain: name, expr } } });
   const bound: Json = { ...inTable, name: "bound", type: "iface_index", flags: ["timeout"] };
@@ -55,47 +84,60 @@ export function frameCommands(frame: Frame): Json[] {
     { delete: { table: named } },
     { add: { table: named } },
     { add: { set: bound } },
-    ...frame.directions.flatMap((direction) => [
+    ...directions.flatMap((direction) => [
       ...directionChains(direction).map(chain),
       ...FAMILIES.flatMap((family) => CLASSES.map((kind) => addMap(inTable, direction, family, kind))),
       ...Array.from(directionRules(frame, direction), ([name, ...expr]) => rule(name, ...expr)),
-      ...frame.interfaces.flatMap((device, index) => hook(frame, direction, device, index)),
+      ...hooksOf(frame, part, direction).flatMap((hook, index) => hookCommands(frame, part, direction, hook, index)),
     ]),
   ];
 }
 
-/** Chains that are bound to devices, which a listing has to have. */
-export function hookNames({ interfaces, directions }: Frame): string[] {
-  return directions.flatMap((direction) => interfaces.map((_, index) => hookName(direction, index)));
+/** Chains that packets come to, which a listing has to have. */
+export function hookNames(frame: Frame, part: Part): string[] {
+  return part.directions.flatMap((direction) =>
+    hooksOf(frame, part, direction).map((_, index) => hookName(direction, index)),
+  );
 }
 
 /**
  * Puts the interfaces in force, for that long. Adding an element that is there does not renew its time, and deleting one that has
  * expired fails: so it is added, deleted, and added.
  */
-export function bindCommands({ table, interfaces }: Frame, leaseMs: number | null): Json[] {
-  const element = (elem: Json): Json => ({ element: { family: "netdev", table, name: "bound", elem } });
+export function bindCommands({ table, interfaces, parts }: Frame, leaseMs: number | null): Json[] {
   const indices = interfaces.map(({ index }) => index);
   const lease = leaseMs === null ? {} : { timeout: Math.ceil(leaseMs / 1000) };
   const bound = indices.map((val) => (leaseMs === null ? val : { elem: { val, ...lease } }));
-  return [{ add: element(indices) }, { delete: element(indices) }, { add: element(bound) }];
+  return parts.flatMap(({ family }): Json[] => {
+    const element = (elem: Json): Json => ({ element: { family, table, name: "bound", elem } });
+    return [{ add: element(indices) }, { delete: element(indices) }, { add: element(bound) }];
+  });
 }
 
 function hookName(direction: Direction, index: number): string {
   return `${direction}_${index}`;
 }
 
-function hook(frame: Frame, direction: Direction, device: GuestInterface, index: number): Json[] {
-  const { table, guest } = frame;
+type Hook = { readonly hook: string; readonly dev?: string };
+
+/** A device's own, or one that sees those of all devices. */
+function hooksOf({ interfaces }: Frame, { family }: Part, direction: Direction): Hook[] {
+  if (family !== "netdev") return [{ hook: "postrouting" }];
+  return interfaces.map(({ name }) => ({ hook: direction === "out" ? "ingress" : "egress", dev: name }));
+}
+
+function hookCommands(
+  { table, guest }: Frame,
+  { family }: Part,
+  direction: Direction,
+  hook: Hook,
+  index: number,
+): Json[] {
   const name = hookName(direction, index);
-  const at = direction === "out" ? { hook: "ingress" } : { hook: "egress" };
-  const chain = { family: "netdev", table, name, type: "filter", ...at, dev: device.name, prio: PRIORITY };
+  const chain = { family, table, name, type: "filter", ...hook, prio: PRIORITY[family], policy: "accept" };
   const key = direction === "out" ? "iif" : "oif";
   const expr = [match({ meta: { key } }, "@bound"), { goto: { target: direction } }];
-  return [
-    { add: { chain: { ...chain, policy: "accept" } } },
-    { add: { rule: { family: "netdev", table, chain: name, comment: guestComment(guest), expr } } },
-  ];
+  return [{ add: { chain } }, { add: { rule: { family, table, chain: name, comment: guestComment(guest), expr } } }];
 }
 
 function directionChains(direction: Direction): string[] {

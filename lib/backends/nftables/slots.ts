@@ -1,6 +1,7 @@
 import { formatNetwork, parseNetwork } from "../../rules/network.ts";
 import type { FlowPattern } from "../../rules/pattern.ts";
 import { patternKey } from "../../rules/pattern-key.ts";
+import type { Direction } from "../../rules/rule.ts";
 import { digest } from "./names.ts";
 import type { Json } from "./nft.ts";
 
@@ -94,6 +95,17 @@ function sameKeys(planned: readonly KeyedPattern[], before: ReadonlyMap<string, 
 
 export function slotId(map: string, key: readonly (string | number)[]): string {
   return `${map} ${key.join(" ")}`;
+}
+
+/** What of it has these directions. */
+export function within(content: Content, directions: readonly Direction[]): Content {
+  if (directions.length === 2) return content;
+  const here = (side: string) => directions.some((direction) => side.startsWith(direction));
+  return {
+    patterns: new Map([...content.patterns].filter(([, { direction }]) => here(direction))),
+    slots: new Map([...content.slots].filter(([, { map }]) => here(map))),
+    rest: new Map([...content.rest].filter(([side]) => here(side))),
+  };
 }
 
 /** Direction and family, "out4": the start of the names of maps and chains. */

@@ -1,7 +1,7 @@
 import type { FlowPattern } from "../../rules/pattern.ts";
-import type { Direction } from "../../rules/rule.ts";
 import type { Json } from "./nft.ts";
 import { dhcpPorts, frameBytes, match, matchSet, protocol, TAGS } from "./packets.ts";
+import type { Part } from "./ruleset.ts";
 import { type Content, sideOf } from "./slots.ts";
 
 /**
@@ -35,8 +35,8 @@ export function sameStance(a: Stance, b: Stance): boolean {
 }
 
 /** Fills the chains that the frame left empty. */
-export function stanceCommands(table: string, directions: readonly Direction[], stance: Stance): Json[] {
-  const inTable = { family: "netdev", table };
+export function stanceCommands(table: string, { family, directions }: Part, stance: Stance): Json[] {
+  const inTable = { family, table };
   const fill = (name: string, rules: Json[][]): Json[] => [
     { flush: { chain: { ...inTable, name } } },
     ...rules.map((expr): Json => ({ add: { rule: { ...inTable, chain: name, expr } } })),
@@ -64,14 +64,20 @@ const RESET: Json[] = [
   { accept: null },
 ];
 
+/** Ahead of what nft asks of extension headers: in the family bridge it would take a tagged frame for another protocol. */
+const FIRST_FRAGMENT: Json[] = [
+  match({ payload: { protocol: "ip6", field: "version" } }, 6),
+  match({ exthdr: { name: "frag", field: "frag-off" } }, 0),
+];
+
 /** A first fragment whose first four bytes of transport header can be read has been looked up; in others this load fails. */
 const HEADLESS: Json[][] = [
   [
-    match({ exthdr: { name: "frag", field: "frag-off" } }, 0),
+    ...FIRST_FRAGMENT,
     { match: { op: ">=", left: { payload: { base: "th", offset: 0, len: 32 } }, right: 0 } },
     { accept: null },
   ],
-  [match({ exthdr: { name: "frag", field: "frag-off" } }, 0), ...STOP],
+  [...FIRST_FRAGMENT, ...STOP],
 ];
 
 const TRANSPORT = [6, 17, 136];

@@ -1,18 +1,24 @@
 import type { XFilterError } from "../../errors.ts";
 import type { InstalledPattern } from "../backend.ts";
-import { readListing } from "./listing.ts";
+import { joinListings, readListing } from "./listing.ts";
 import { TABLE_PREFIX } from "./names.ts";
 import { applyCommands, type Json, listObjects, refused, runNft } from "./nft.ts";
 
-/** A guest's table in this host's firewall, whoever put it there. */
+/** What is in force for a guest in this host's firewall, whoever put it there. */
 export interface InstalledGuest {
-  /** Name of its table. */
+  /** Name of its table, or of its tables: in several families. */
   readonly table: string;
   /** `GuestScope.id`, its bytes other than plain ASCII as `\xNN`, cut with "..." if it is long; null if the table does not tell. */
   readonly guest: string | null;
   /** Names of the devices for which it is in force, indices of those that are gone. */
   readonly interfaces: readonly (string | number)[];
   readonly patterns: readonly InstalledPattern[];
+}
+
+/** A table by name, in a family of nft's. */
+export interface TableName {
+  readonly family: string;
+  readonly name: string;
 }
 
 /** Lists what is in force on this host, for all guests. */
@@ -22,12 +28,15 @@ export async function installedGuests({
   readonly signal: AbortSignal;
 }): Promise<readonly InstalledGuest[]> {
   const guests: InstalledGuest[] = [];
-  for (const { name } of await tablesOfOurs(signal)) {
-    const listed = await listTable(name, signal);
-    // It may have gone since.
-    if (listed === null) continue;
-    const { guest, bound, patterns } = readListing(listed);
-    guests.push({ table: name, guest, interfaces: bound, patterns });
+  const tables = await tablesOfOurs(signal);
+  for (const table of new Set(tables.map(({ name }) => name))) {
+    const parts = tables.filter(({ name }) => name === table);
+    const listed = await Promise.all(parts.map((part) => listTable(part, signal)));
+    // They may have gone since.
+    const there = listed.filter((objects) => objects !== null);
+    if (there.length === 0) continue;
+    const { guest, bound, patterns } = joinListings(there.map(readListing));
+    guests.push({ table, guest, interfaces: bound, patterns });
   }
   return guests;
 }
@@ -41,10 +50,15 @@ export async function tableInForce(names: readonly [string, string], signal: Abo
   return there.sort((a, b) => b.handle - a.handle)[0]?.name ?? names[0];
 }
 
-async function tablesOfOurs(signal: AbortSignal): Promise<{ name: string; handle: number }[]> {
-  const objects = await listObjects(["list", "tables", "netdev"], signal);
-  const tables = objects.map((object) => (object as { table?: { name: string; handle: number } }).table);
-  return tables.filter((table) => table !== undefined && ours(table.name)) as { name: string; handle: number }[];
+/** Tables that have one of these names, in any family. */
+export async function tablesNamed(names: readonly string[], signal: AbortSignal): Promise<readonly TableName[]> {
+  return (await tablesOfOurs(signal)).filter(({ name }) => names.includes(name));
+}
+
+async function tablesOfOurs(signal: AbortSignal): Promise<(TableName & { handle: number })[]> {
+  const objects = await listObjects(["list", "tables"], signal);
+  const tables = objects.map((object) => (object as { table?: TableName & { handle: number } }).table);
+  return tables.filter((table) => table !== undefined && ours(table.name)) as (TableName & { handle: number })[];
 }
 
 /** Takes out what is in force for these guests, in one step. The agent of a guest, if it runs, puts it back. */
@@ -52,26 +66,26 @@ export async function removeGuests(
   guests: readonly Pick<InstalledGuest, "table">[],
   { signal }: { readonly signal: AbortSignal },
 ): Promise<void> {
-  const tables = guests.map(({ table }) => table);
-  const foreign = tables.find((table) => !ours(table));
+  const names = guests.map(({ table }) => table);
+  const foreign = names.find((table) => !ours(table));
   if (foreign !== undefined) throw new TypeError(`${JSON.stringify(foreign)} is no table of xfilter's`);
-  await removeTables(tables, signal);
+  await removeTables(await tablesNamed(names, signal), signal);
 }
 
-/** Deletes tables, also those that are not there. */
-export async function removeTables(tables: readonly string[], signal: AbortSignal): Promise<void> {
+/** Deletes tables in one step, also if they went since they were listed. */
+export async function removeTables(tables: readonly TableName[], signal: AbortSignal): Promise<void> {
   if (tables.length === 0) return;
-  const commands = tables.flatMap((name): Json[] => {
-    const table = { family: "netdev", name };
+  const commands = tables.flatMap(({ family, name }): Json[] => {
+    const table = { family, name };
     return [{ add: { table } }, { delete: { table } }];
   });
   await applyCommands(commands, signal);
 }
 
 /** A table in nft's JSON; null if there is none. */
-export async function listTable(name: string, signal: AbortSignal): Promise<readonly Json[] | null> {
+export async function listTable({ family, name }: TableName, signal: AbortSignal): Promise<readonly Json[] | null> {
   try {
-    return await listObjects(["list", "table", "netdev", name], signal);
+    return await listObjects(["list", "table", family, name], signal);
   } catch (error) {
     if (absent(error)) return null;
     throw error;
@@ -82,10 +96,10 @@ export async function listTable(name: string, signal: AbortSignal): Promise<read
  * How nft prints what of a table does not change with what is in force: devices and handles, too, which its JSON does not
  * tell. Only to be compared.
  */
-export async function frameText(name: string, signal: AbortSignal): Promise<string | null> {
+export async function frameText({ family, name }: TableName, signal: AbortSignal): Promise<string | null> {
   try {
     // -s without counters, -t without elements, -a with handles.
-    const text = await runNft(["-sta", "list", "table", "netdev", name], null, signal);
+    const text = await runNft(["-sta", "list", "table", family, name], null, signal);
     return text.replace(/^\tchain list_\w+ \{[\s\S]*?^\t\}\n/gm, "").replace(/\n+/g, "\n");
   } catch (error) {
     if (absent(error)) return null;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { changesBetween } from "../../../lib/backends/nftables/changes.ts";
+import { AT_DEVICES, OUT_ONLY } from "../../../lib/backends/nftables/ruleset.ts";
 import { compile, EMPTY } from "../../../lib/backends/nftables/slots.ts";
 import type { FlowPattern } from "../../../lib/rules/pattern.ts";
 import { type Change, pattern, planOf } from "../../backends/plan.ts";
@@ -9,7 +10,7 @@ const wide = { remote: { address: null, ports: null } };
 
 /** Commands on elements and lists alone. */
 function commands(from: ReturnType<typeof content>, to: ReturnType<typeof content>): unknown[] {
-  const { lists, commands } = changesBetween("t", ["out", "in"], from, to);
+  const { lists, commands } = changesBetween({ table: "t", parts: AT_DEVICES }, from, to);
   return [...lists, ...commands].filter((command) => !/headless|tagged|answers/.test(JSON.stringify(command)));
 }
 
@@ -77,7 +78,11 @@ describe("a plan in the firewall", () => {
 
   it("is told by its keys, and not changed by order alone or by the same", () => {
     const [a, b, c]: Change[] = [{}, { local: { port: 1 } }, { local: { port: 2 } }];
-    const { added, removed, unchanged } = changesBetween("t", ["out"], content(a!, b!), content(c!, a!));
+    const { added, removed, unchanged } = changesBetween(
+      { table: "t", parts: OUT_ONLY },
+      content(a!, b!),
+      content(c!, a!),
+    );
     expect([added, removed, unchanged]).toEqual([
       ["out tcp4 10.1.0.2:2 10.1.0.1:22 drop"],
       ["out tcp4 10.1.0.2:1 10.1.0.1:22 drop"],
@@ -100,7 +105,7 @@ describe("a plan in the firewall", () => {
 
 describe("what could slip by", () => {
   const touched = (from: ReturnType<typeof content>, to: ReturnType<typeof content>) =>
-    changesBetween("t", ["out", "in"], from, to).commands.flatMap((command) => {
+    changesBetween({ table: "t", parts: AT_DEVICES }, from, to).commands.flatMap((command) => {
       const { flush } = command as { flush?: { chain: { name: string } } };
       return flush === undefined ? [] : [flush.chain.name];
     });
