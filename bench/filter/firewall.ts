@@ -75,7 +75,7 @@ function arrived(): number {
 
 async function flood(network: GuestNetwork, program: string, ms: number): Promise<number> {
   const before = arrived();
-  const sender = network.spawn(program, "send", HOST.v4, `${SINK_PORT}`, `${ms}`);
+  const sender = network.guest.spawn(program, "send", HOST.v4, `${SINK_PORT}`, `${ms}`);
   const took = Number(await text(sender.stdout!));
   return ((arrived() - before) / took) * 1000;
 }

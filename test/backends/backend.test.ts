@@ -8,7 +8,7 @@ import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
 import { ethernet, ipv4, TCP, tcp, UDP, udp } from "./frame.ts";
 import { GUEST, GuestNetwork, HOST, sh, TAP } from "./network.ts";
-import { pattern, planOf } from "./plan.ts";
+import { assorted, pattern, planOf } from "./plan.ts";
 
 // What the backend makes of the firewall, and of what others do to it.
 
@@ -39,24 +39,6 @@ async function open({ id = 'vm "1"; drop\n', leaseMs = null as number | null } =
 
 const table = () => /netdev (xfilter_\w+)/.exec(sh("nft list tables"))![1]!;
 const keys = (patterns: readonly FlowPattern[]) => patterns.map(patternKey).sort();
-
-/** One of each kind. */
-const wide = { remote: { address: null, ports: null } };
-const assorted = [
-  pattern(),
-  pattern({ local: { port: 1001 }, action: "accept" }),
-  pattern({ local: { port: 1002 }, action: "reject" }),
-  pattern({ local: { port: 1003 }, action: "log", direction: "in" }),
-  pattern({ family: 6, protocol: "udplite", remote: { address: "::ffff:192.0.2.7" } }),
-  pattern({ local: { port: 53 }, remote: { address: "10.0.0.0/8", ports: [22, 25] } }),
-  pattern({ local: { port: 53 }, ...wide, action: "accept" }),
-  pattern({ local: { address: null, port: 80 }, remote: { address: null, ports: [1024, 65535] }, direction: "in" }),
-  pattern({ local: { address: null, port: 81 }, remote: { address: null, ports: [1024, 65535] }, direction: "in" }),
-  pattern({ local: { address: null, port: 82 }, ...wide, family: 6, direction: "in" }),
-  pattern({ local: { address: "10.1.0.0/30", port: 83 }, ...wide, action: "reject" }),
-  pattern({ local: { address: null, port: null }, ...wide, protocol: "udplite" }),
-  pattern({ local: { port: null }, remote: { address: "10.9.0.0/16", ports: [53, 53] }, protocol: "udp" }),
-];
 
 describe("what is held", () => {
   it("is the plan, and nothing is done twice", async () => {
@@ -178,7 +160,7 @@ describe("nothing blocked gets by", () => {
   it("while flows around it come and go, while the table is made again, while an agent takes over", async () => {
     const backend = await open();
     await backend.reconcile(planOf(assorted), { signal });
-    const { sent, passed } = await network.passedWhile(blocked, async () => {
+    const { sent, passed } = await network.passedWhile("out", blocked, async () => {
       for (let round = 0; round < 10; round++) {
         await backend.reconcile(planOf([pattern(), pattern({ local: { port: 2000 + round }, action: "reject" })]), {
           signal,
@@ -352,7 +334,7 @@ describe("reject", () => {
   });
 
   async function sayIn(program: string): Promise<string> {
-    const child = network.spawn(process.execPath, "-e", program);
+    const child = network.guest.spawn(process.execPath, "-e", program);
     const chunks: Buffer[] = [];
     child.stdout!.on("data", (chunk: Buffer) => chunks.push(chunk));
     await once(child, "close");

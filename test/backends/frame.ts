@@ -1,6 +1,6 @@
 import { parseNetwork } from "../../lib/rules/network.ts";
 
-/** Frames made by hand, as a guest that wants to slip by makes them. Checksums are 0: nothing on the way looks at them. */
+/** Frames made by hand, as a guest that wants to slip by makes them. Checksums of payloads are 0: nothing on the way looks at them. */
 
 /** Sender of all of them, by which they are counted. */
 export const SENDER = "02:00:00:00:00:aa";
@@ -13,14 +13,13 @@ export const u16 = (...values: number[]): Buffer => Buffer.concat(values.map((va
 
 /** `tags`: their EtherTypes, outermost first. */
 export function ethernet(packet: Buffer, tags: readonly number[] = [], type?: number): Buffer {
-  const mac = SENDER.split(":").map((byte) => Number.parseInt(byte, 16));
   const of = type ?? (packet[0]! >> 4 === 6 ? 0x86dd : 0x0800);
-  return Buffer.concat([
-    u8(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ...mac),
-    ...tags.map((tag) => u16(tag, 7)),
-    u16(of),
-    packet,
-  ]);
+  return Buffer.concat([mac("ff:ff:ff:ff:ff:ff"), mac(SENDER), ...tags.map((tag) => u16(tag, 7)), u16(of), packet]);
+}
+
+/** The same frame for one receiver. */
+export function sentTo(receiver: string, frame: Buffer): Buffer {
+  return Buffer.concat([mac(receiver), frame.subarray(6)]);
 }
 
 export interface Ends {
@@ -36,15 +35,19 @@ export function ipv4(
   { options = u8(), fragment = [0, false] as [number, boolean] } = {},
 ): Buffer {
   const words = 5 + options.length / 4;
-  return Buffer.concat([
+  const header = Buffer.concat([
     u8(0x40 | words, 0),
     u16(words * 4 + payload.length, 1, fragment[0] | (fragment[1] ? 0x2000 : 0)),
     u8(64, protocol, 0, 0),
     address(from),
     address(to),
     options,
-    payload,
   ]);
+  let sum = 0;
+  for (let at = 0; at < header.length; at += 2) sum += header.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  header.writeUInt16BE(sum ^ 0xffff, 10);
+  return Buffer.concat([header, payload]);
 }
 
 /** `next`: the first header behind this one. */
@@ -73,6 +76,10 @@ export function tcp(from: number, to: number, flags = 0x02): Buffer {
 
 export function udp(from: number, to: number): Buffer {
   return Buffer.concat([u16(from, to, 12, 0), Buffer.from("data")]);
+}
+
+function mac(text: string): Buffer {
+  return u8(...text.split(":").map((byte) => Number.parseInt(byte, 16)));
 }
 
 function address(text: string): Uint8Array {

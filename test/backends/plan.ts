@@ -22,6 +22,24 @@ export function pattern(change: Change = {}): FlowPattern {
   };
 }
 
+const wide = { remote: { address: null, ports: null } };
+/** One of each kind. */
+export const assorted = [
+  pattern(),
+  pattern({ local: { port: 1001 }, action: "accept" }),
+  pattern({ local: { port: 1002 }, action: "reject" }),
+  pattern({ local: { port: 1003 }, action: "log", direction: "in" }),
+  pattern({ family: 6, protocol: "udplite", remote: { address: "::ffff:192.0.2.7" } }),
+  pattern({ local: { port: 53 }, remote: { address: "10.0.0.0/8", ports: [22, 25] } }),
+  pattern({ local: { port: 53 }, ...wide, action: "accept" }),
+  pattern({ local: { address: null, port: 80 }, remote: { address: null, ports: [1024, 65535] }, direction: "in" }),
+  pattern({ local: { address: null, port: 81 }, remote: { address: null, ports: [1024, 65535] }, direction: "in" }),
+  pattern({ local: { address: null, port: 82 }, ...wide, family: 6, direction: "in" }),
+  pattern({ local: { address: "10.1.0.0/30", port: 83 }, ...wide, action: "reject" }),
+  pattern({ local: { address: null, port: null }, ...wide, protocol: "udplite" }),
+  pattern({ local: { port: null }, remote: { address: "10.9.0.0/16", ports: [53, 53] }, protocol: "udp" }),
+];
+
 export function planOf(patterns: readonly FlowPattern[]): Plan {
   return {
     unenforceable: [],

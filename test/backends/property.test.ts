@@ -1,27 +1,13 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { nftables, type RuleBackend } from "../../lib/backends/index.ts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
-import { GuestNetwork } from "./network.ts";
+import { GuardedGuest } from "./guarded-guest.ts";
 import { planOf } from "./plan.ts";
 
 // Whatever the plan: the firewall holds it, tells it, and a second time changes nothing.
 
 const { signal } = new AbortController();
-let network: GuestNetwork;
-let backend: RuleBackend;
-
-beforeAll(async () => {
-  network = new GuestNetwork();
-  backend = nftables();
-  await backend.open({ id: "any", bootId: "1", interfaces: [await network.device()] }, { signal, leaseMs: null });
-});
-
-afterAll(async () => {
-  await backend?.close({ keep: false });
-  network?.close();
-});
 
 const addresses = {
   4: ["192.0.2.1", "192.0.2.2", "192.0.2.0/24", "192.0.2.128/25"],
@@ -53,17 +39,26 @@ const anyPlan = fc
   .uniqueArray(anyPattern, { selector: (pattern) => patternKey({ ...pattern, action: "drop" }), maxLength: 40 })
   .map(planOf);
 
-it("what is held is the plan, whatever was held before, and twice is once", async () => {
-  await fc.assert(
-    fc.asyncProperty(anyPlan, anyPlan, async (before, plan) => {
-      await backend.reconcile(before, { signal });
-      await backend.reconcile(plan, { signal });
-      const keys = plan.patterns.map(({ key }) => key).sort();
-      const held = await backend.inspect({ signal });
-      expect([held.problems, held.patterns.map(({ key }) => key).sort()]).toEqual([[], keys]);
-      const again = await backend.reconcile(plan, { signal });
-      expect(again).toEqual({ added: [], removed: [], unchanged: keys.length, repaired: false });
-    }),
-    { numRuns: 60 },
-  );
+describe.each([false, true])("on a kernel that is old: %s", (old) => {
+  let guest: GuardedGuest;
+  beforeAll(async () => {
+    guest = await GuardedGuest.start({ old });
+  });
+  afterAll(() => guest?.close());
+
+  it("what is held is the plan, whatever was held before, and twice is once", async () => {
+    await fc.assert(
+      fc.asyncProperty(anyPlan, anyPlan, async (before, plan) => {
+        const { backend } = guest;
+        await backend.reconcile(before, { signal });
+        await backend.reconcile(plan, { signal });
+        const keys = plan.patterns.map(({ key }) => key).sort();
+        const held = await backend.inspect({ signal });
+        expect([held.problems, held.patterns.map(({ key }) => key).sort()]).toEqual([[], keys]);
+        const again = await backend.reconcile(plan, { signal });
+        expect(again).toEqual({ added: [], removed: [], unchanged: keys.length, repaired: false });
+      }),
+      { numRuns: 60 },
+    );
+  });
 });
