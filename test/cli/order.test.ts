@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { compareSockets, shortenEndpoint } from "../../lib/cli/flow.ts";
 import { formatStart } from "../../lib/cli/ps.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
-import { columns } from "../lib/columns.ts";
+import { columns } from "../../lib/testing/columns.ts";
 
 describe("xfilter ss", () => {
   it("sorts by protocol, family and local port", () => {

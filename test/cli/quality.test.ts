@@ -4,7 +4,7 @@ import { Output } from "../../lib/cli/output.ts";
 import { psCommand } from "../../lib/cli/ps.ts";
 import { incompleteness } from "../../lib/cli/quality.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
-import { columns, QUALITY } from "../lib/columns.ts";
+import { columns, QUALITY } from "../../lib/testing/columns.ts";
 
 const guest = vi.hoisted(() => ({ kernel: { format: "raw" }, snapshot: vi.fn(), close: async () => {} }));
 vi.mock("../../lib/index.ts", () => ({ introspect: async () => guest }));

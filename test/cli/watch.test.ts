@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { eventsOf, formatEvent } from "../../lib/cli/watch.ts";
 import type { Difference } from "../../lib/index.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
-import { columns } from "../lib/columns.ts";
+import { columns } from "../../lib/testing/columns.ts";
 
 /** Of whichever time zone the test runs in. */
 const time = new Date(2026, 0, 2, 12, 3, 4, 512);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { AttachedGuest } from "../../lib/guest.ts";
 import type { NativeCpu, NativeGuest, NativeSnapshot } from "../../lib/native.ts";
-import { columns } from "./columns.ts";
-import { KERNEL } from "./kernel.ts";
+import { columns } from "../../lib/testing/columns.ts";
+import { KERNEL } from "../../lib/testing/kernel.ts";
 
 const CPU: NativeCpu = {
   ...{ index: 0, userMode: false, rip: 0xffffffff81000000n },

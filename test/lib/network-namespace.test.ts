@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { toNetworkNamespaces } from "../../lib/network-namespace.ts";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
 import { StringTable } from "../../lib/strings.ts";
-import { columns, type NamespaceCells, networkColumns } from "./columns.ts";
+import { columns, type NamespaceCells, networkColumns } from "../../lib/testing/columns.ts";
 
 const bytes = new TextEncoder().encode("loeth0");
 const strings = new StringTable({ bytes, ends: Uint32Array.of(2, 6) });

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
-import { columns, type ProcessCells } from "./columns.ts";
+import { columns, type ProcessCells } from "../../lib/testing/columns.ts";
 
 const MISSING = 0xffffffff;
 

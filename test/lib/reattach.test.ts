@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { toXFilterError } from "../../lib/errors.ts";
 import { type Attachable, AttachedGuest } from "../../lib/guest.ts";
 import type { NativeGuest, NativeJob, NativeSnapshot } from "../../lib/native.ts";
-import { columns } from "./columns.ts";
-import { KERNEL } from "./kernel.ts";
+import { columns } from "../../lib/testing/columns.ts";
+import { KERNEL } from "../../lib/testing/kernel.ts";
 
 const rejected = (code: string) => toXFilterError({ code, message: "changed", advice: "" });
 

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
-import { columns, QUALITY } from "./columns.ts";
+import { columns, QUALITY } from "../../lib/testing/columns.ts";
 
 const PROCESSES = [
   { pid: 0, comm: "swapper/0" },

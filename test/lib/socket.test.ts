@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { WalkedSnapshot } from "../../lib/snapshot.ts";
-import { columns, type SocketCells } from "./columns.ts";
+import { columns, type SocketCells } from "../../lib/testing/columns.ts";
 
 const PROCESSES = [
   { pid: 1, comm: "init" },

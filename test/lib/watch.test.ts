@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { type Difference, type Guest, introspect } from "../../lib/index.ts";
 import type { NativeDifference } from "../../lib/native.ts";
+import { columns } from "../../lib/testing/columns.ts";
 import { differences } from "../../lib/watch.ts";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
-import { columns } from "./columns.ts";
 
 const NOTHING = { gone: [], came: [], changedBefore: [], changedAfter: [] };
 

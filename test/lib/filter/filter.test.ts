@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { XFilterError } from "../../../lib/errors.ts";
 import { createFilter, type Filter, type FilterEvent, type FilterOptions } from "../../../lib/filter/index.ts";
-import { MemoryBackend } from "./memory-backend.ts";
-import { MemoryGuest } from "./memory-guest.ts";
+import { MemoryBackend } from "../../../lib/testing/memory-backend.ts";
+import { MemoryGuest } from "../../../lib/testing/memory-guest.ts";
 
 const interfaces = [{ name: "tap0", index: 7, mac: "02:00:00:00:00:01" }];
 const NO_SSH_FOR_MALLORY = "deny tcp from any to any 22 out uid 1003";

@@ -7,7 +7,7 @@ import { patternKey } from "../../../lib/rules/pattern-key.ts";
 import { createPlan, emptyPlanState, type PlanInput, type PlanState } from "../../../lib/rules/plan.ts";
 import { parseRules } from "../../../lib/rules/schema.ts";
 import type { Socket } from "../../../lib/socket.ts";
-import { QUALITY } from "../columns.ts";
+import { QUALITY } from "../../../lib/testing/columns.ts";
 
 // Snapshots made by hand, for plans. Network namespace 1 has the guest's network card.
 

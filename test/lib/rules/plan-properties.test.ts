@@ -6,7 +6,7 @@ import { createPlan, emptyPlanState, type PlanInput, type PlanState } from "../.
 import { parseRule } from "../../../lib/rules/schema.ts";
 import { WalkedSnapshot } from "../../../lib/snapshot.ts";
 import { type Endpoint, PROTOCOLS, type Socket, UNOWNED_REASONS } from "../../../lib/socket.ts";
-import { columns } from "../columns.ts";
+import { columns } from "../../../lib/testing/columns.ts";
 import { made, snapshot, socket } from "./made.ts";
 
 // Few values each, so that rules match and sockets meet.

@@ -1,4 +1,4 @@
-import type { NativeKernel } from "../../lib/native.ts";
+import type { NativeKernel } from "../native.ts";
 
 /** A kernel as the addon tells of it. */
 export const KERNEL: NativeKernel = {

@@ -1,7 +1,7 @@
-import { invalidOption } from "../../../lib/errors.ts";
-import type { Guest, SnapshotOptions } from "../../../lib/guest.ts";
-import { type Snapshot, WalkedSnapshot } from "../../../lib/snapshot.ts";
-import { columns } from "../columns.ts";
+import { invalidOption } from "../errors.ts";
+import type { Guest, SnapshotOptions } from "../guest.ts";
+import { type Snapshot, WalkedSnapshot } from "../snapshot.ts";
+import { columns } from "./columns.ts";
 
 const ESTABLISHED = 1;
 const LISTEN = 10;

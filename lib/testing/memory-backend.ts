@@ -5,8 +5,8 @@ import type {
   OpenOptions,
   Reconciled,
   RuleBackend,
-} from "../../../lib/backends/backend.ts";
-import type { Plan, PlannedPattern } from "../../../lib/rules/pattern.ts";
+} from "../backends/backend.ts";
+import type { Plan, PlannedPattern } from "../rules/pattern.ts";
 
 /** A firewall in memory: what the loop does to it, and what others may do behind its back. */
 export class MemoryBackend implements RuleBackend {

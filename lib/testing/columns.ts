@@ -1,4 +1,4 @@
-import type { NativeProcesses, NativeQuality, NativeSnapshot, NativeSockets } from "../../lib/native.ts";
+import type { NativeProcesses, NativeQuality, NativeSnapshot, NativeSockets } from "../native.ts";
 
 /** A process as a test writes it: what it does not name has a harmless value. */
 export interface ProcessCells {
