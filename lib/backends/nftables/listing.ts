@@ -3,8 +3,9 @@ import type { FlowPattern } from "../../rules/pattern.ts";
 import { patternKey } from "../../rules/pattern-key.ts";
 import type { Direction } from "../../rules/rule.ts";
 import type { InstalledPattern } from "../backend.ts";
+import { escapeBytes } from "../names.ts";
 import { type ReadRule, readAction, readRule } from "./lists.ts";
-import { escapeBytes, guestOfComment } from "./names.ts";
+import { guestOfComment } from "./names.ts";
 import type { Json } from "./nft.ts";
 import { SIDES } from "./ruleset.ts";
 import {

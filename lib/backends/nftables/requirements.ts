@@ -1,8 +1,9 @@
 import { XFilterError } from "../../errors.ts";
 import type { GuestScope } from "../backend.ts";
 import { changedInterfaces, readDevice, readUppers } from "../interface.ts";
-import { escapeBytes } from "./names.ts";
-import { checkCommands, listObjects, refused } from "./nft.ts";
+import { escapeBytes } from "../names.ts";
+import { refused } from "../program.ts";
+import { checkCommands, listObjects } from "./nft.ts";
 import { AT_DEVICES, type Frame, frameCommands, ON_THE_WAY, OUT_ONLY, type Part } from "./ruleset.ts";
 
 /** What a guest needs of the host before anything is put in force for it. */

@@ -2,7 +2,7 @@ import { formatNetwork, parseNetwork } from "../../rules/network.ts";
 import type { FlowPattern } from "../../rules/pattern.ts";
 import { patternKey } from "../../rules/pattern-key.ts";
 import type { Direction } from "../../rules/rule.ts";
-import { digest } from "./names.ts";
+import { digest } from "../names.ts";
 import type { Json } from "./nft.ts";
 
 /**

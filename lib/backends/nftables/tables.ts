@@ -1,8 +1,9 @@
 import type { XFilterError } from "../../errors.ts";
 import type { InstalledPattern } from "../backend.ts";
+import { PREFIX } from "../names.ts";
+import { refused } from "../program.ts";
 import { joinListings, readListing } from "./listing.ts";
-import { TABLE_PREFIX } from "./names.ts";
-import { applyCommands, type Json, listObjects, refused, runNft } from "./nft.ts";
+import { applyCommands, type Json, listObjects, runNft } from "./nft.ts";
 
 /** What is in force for a guest in this host's firewall, whoever put it there. */
 export interface InstalledGuest {
@@ -112,5 +113,5 @@ function absent(error: unknown): boolean {
 }
 
 function ours(table: string): boolean {
-  return new RegExp(`^${TABLE_PREFIX}[0-9a-f]{16}[01]$`).test(table);
+  return new RegExp(`^${PREFIX}[0-9a-f]{16}[01]$`).test(table);
 }

@@ -1,12 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import {
-  escapeBytes,
-  guestComment,
-  guestOfComment,
-  logPrefix,
-  tablesOfGuest,
-} from "../../../lib/backends/nftables/names.ts";
+import { escapeBytes } from "../../../lib/backends/names.ts";
+import { guestComment, guestOfComment, logPrefix, tablesOfGuest } from "../../../lib/backends/nftables/names.ts";
 
 it("a guest's table has a name of letters and hex, another for each guest", () => {
   expect(tablesOfGuest('vm "1"; flush ruleset').join()).toMatch(/^(?<name>xfilter_[0-9a-f]{16})0,\k<name>1$/);
