@@ -84,7 +84,19 @@ void LiveProcesses::read(std::vector<Found>& found, std::vector<uint32_t>& fresh
       [&](const Found& process) { add(process, false, fresh); });
 }
 
+// A fork links its child at the list's end, and then puts it into the pid table, both while it holds
+// tasklist_lock for writing (copy_process in kernel/fork.c): where its virtual CPU is taken away in between,
+// the child is the last one for as long. Looked for before the table: who is not the last by then has his
+// fork behind him.
+VirtualAddress LiveProcesses::maybeForking() {
+  const VirtualAddress head = *walk_.kernel.symbols.init_task + member_.tasks.offset;
+  const auto last = walk_.memory.readPointer(head + walk_.layout().list_head.prev.offset);
+  orderReads();
+  return last && *last ? *last - member_.tasks.offset : VirtualAddress{};
+}
+
 void LiveProcesses::crossCheck(std::vector<uint32_t>& fresh) {
+  const VirtualAddress forking = maybeForking();
   std::vector<bool> inTable(rows_.size());
   std::vector<LiveNode> unlisted;
   const std::vector<VirtualAddress> namespaces = reader_.pidNamespaces();
@@ -107,7 +119,8 @@ void LiveProcesses::crossCheck(std::vector<uint32_t>& fresh) {
   if (std::any_of(inTable.begin(), inTable.end(), [](bool found) { return found; })) {
     for (uint32_t row = 0; row < inTable.size(); ++row) {
       const bool before = checks_ == 0 || std::binary_search(untabled_.begin(), untabled_.end(), row);
-      if (!inTable[row] && before && !rows_[row].gone && !rows_[row].hidden) untabled.push_back(row);
+      if (inTable[row] || !before || rows_[row].gone || rows_[row].hidden) continue;
+      if (checks_ == 0 || tasks_.processes[row].task != forking) untabled.push_back(row);
     }
   }
   untabled_ = std::move(untabled);

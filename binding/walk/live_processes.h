@@ -60,6 +60,7 @@ class LiveProcesses {
 
   std::vector<Found> list();
   void read(std::vector<Found>& found, std::vector<uint32_t>& fresh);
+  VirtualAddress maybeForking();
   void crossCheck(std::vector<uint32_t>& fresh);
   void addHidden(std::vector<LiveNode> unlisted, std::vector<uint32_t>& fresh);
   uint64_t identityOf(VirtualAddress task);
