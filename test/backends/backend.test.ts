@@ -1,5 +1,3 @@
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { installedGuests, nftables, type RuleBackend, removeGuests } from "../../lib/backends/index.ts";
@@ -301,45 +299,6 @@ describe("a lease", () => {
     expect(await backend.reconcile(planOf([pattern()]), { signal })).toMatchObject({ repaired: true });
     expect(network.passed("out", blocked)).toBe(0);
   });
-});
-
-describe("reject", () => {
-  const dial = `const s = require("net").connect(2222, "${HOST.v4}");
-    s.on("error", (e) => console.log(e.code)); s.on("connect", () => { console.log("connected"); s.end(); });`;
-  const ask = `const s = require("dgram").createSocket("udp4"); s.bind(1000);
-    s.on("error", (e) => { console.log(e.code); s.close(); });
-    s.connect(2222, "${HOST.v4}", () => { s.send("x"); });`;
-
-  it("tells TCP at once, also where what comes in is blocked", async () => {
-    const server = createServer().listen(2222, HOST.v4);
-    await once(server, "listening");
-    const backend = await open();
-    await backend.reconcile(planOf([]), { signal });
-    const said = () =>
-      sayIn(`${dial.replace("2222,", "{ port: 2222, localPort: 1000, host: ").replace('");', '" });')}`);
-    expect(await said()).toBe("connected\n");
-    const to = { remote: { ports: [2222, 2222] as const } };
-    await backend.reconcile(planOf([pattern({ ...to, action: "reject" }), pattern({ ...to, direction: "in" })]), {
-      signal,
-    });
-    expect(await said()).toBe("ECONNREFUSED\n");
-    server.close();
-  });
-
-  it("tells UDP that nobody is there", async () => {
-    const backend = await open();
-    const to = { remote: { ports: [2222, 2222] as const } };
-    await backend.reconcile(planOf([pattern({ ...to, protocol: "udp", action: "reject" })]), { signal });
-    expect(await sayIn(ask)).toBe("ECONNREFUSED\n");
-  });
-
-  async function sayIn(program: string): Promise<string> {
-    const child = network.guest.spawn(process.execPath, "-e", program);
-    const chunks: Buffer[] = [];
-    child.stdout!.on("data", (chunk: Buffer) => chunks.push(chunk));
-    await once(child, "close");
-    return Buffer.concat(chunks).toString();
-  }
 });
 
 describe("nft", () => {

@@ -43,11 +43,23 @@ export function ipv4(
     address(to),
     options,
   ]);
-  let sum = 0;
-  for (let at = 0; at < header.length; at += 2) sum += header.readUInt16BE(at);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  header.writeUInt16BE(sum ^ 0xffff, 10);
+  header.writeUInt16BE(checksum(header), 10);
   return Buffer.concat([header, payload]);
+}
+
+function checksum(bytes: Buffer): number {
+  let sum = 0;
+  for (let at = 0; at < bytes.length; at += 2) sum += bytes.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return sum ^ 0xffff;
+}
+
+/** The payload with its checksum, for who looks at it: TCP or UDP between these ends. */
+export function sound({ from, to }: Ends, protocol: number, payload: Buffer): Buffer {
+  const whole = Buffer.from(payload);
+  const pseudo = Buffer.concat([address(from), address(to), u16(0, whole.length, 0, protocol), whole]);
+  whole.writeUInt16BE(checksum(pseudo), protocol === TCP ? 16 : 6);
+  return whole;
 }
 
 /** `next`: the first header behind this one. */

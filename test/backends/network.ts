@@ -32,6 +32,7 @@ const GATEWAY = { v4: "10.2.0.1", v6: "2001:db8:2::1" };
 /** A network namespace with a device `eth0`, until its holder is killed. */
 class Namespace {
   readonly #holder = spawn("unshare", ["--net", "sleep", "infinity"], { stdio: "ignore" });
+  readonly #programs: ChildProcess[] = [];
   readonly pid = this.#holder.pid!;
 
   constructor() {
@@ -56,11 +57,13 @@ class Namespace {
 
   /** A program in there, with what it prints. */
   spawn(command: string, ...words: string[]): ChildProcess {
-    return spawn(...this.enter(command, ...words), { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(...this.enter(command, ...words), { stdio: ["ignore", "pipe", "inherit"] });
+    this.#programs.push(child);
+    return child;
   }
 
   close(): void {
-    this.#holder.kill("SIGKILL");
+    for (const process of [...this.#programs, this.#holder]) process.kill("SIGKILL");
   }
 }
 

@@ -2,7 +2,7 @@ import type { GuestInterface } from "../../guest-interface.ts";
 import type { Direction } from "../../rules/rule.ts";
 import { guestComment, logPrefix } from "./names.ts";
 import type { Json } from "./nft.ts";
-import { dhcp, match, protocol, TAGS } from "./packets.ts";
+import { dhcp, frameBytes, match, matchSet, protocol, TAGS } from "./packets.ts";
 import { CLASSES, type Class } from "./slots.ts";
 
 /** One of the tables of a guest, which have one name: its family, and which of the guest's packets come there. */
@@ -63,6 +63,8 @@ const LATER_FRAGMENT: Json = {
   match: { op: "!=", left: { "&": [{ payload: { protocol: "ip", field: "frag-off" } }, 0x1fff] }, right: 0 },
 };
 const FAMILIES = [4, 6] as const;
+/** Byte at which a frame has its EtherType, or that of its first tag. */
+const ETHERTYPE = 12;
 
 export const SIDES = ["out4", "out6", "in4", "in6"] as const;
 
@@ -170,6 +172,8 @@ function* directionRules({ guest }: Frame, direction: Direction): Generator<[cha
   yield [`log_${direction}`, LOG_LIMIT, { log: { prefix: logPrefix(direction, guest) } }];
   yield [`log_${direction}`, { accept: null }];
   if (direction !== "out") return;
+  // The kernel (6.18) answers without the tag: in a network that is not the sender's.
+  yield ["reject_out", matchSet(frameBytes(ETHERTYPE, 2), TAGS), { drop: null }];
   yield ["reject_out", match({ meta: { key: "l4proto" } }, 6), { reject: { type: "tcp reset" } }];
   yield ["reject_out", { reject: { type: "icmpx", expr: "port-unreachable" } }];
 }
