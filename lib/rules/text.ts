@@ -62,10 +62,11 @@ export function readRuleText(line: string): Record<string, unknown> {
     localPort,
     remotePort,
     ...options,
-    comment,
+    comment: comment || undefined,
   };
   const rule = { ...members, localAddress: local, remoteAddress: remote };
-  return Object.fromEntries(Object.entries(rule).filter(([, value]) => value !== undefined && value !== ""));
+  // What is empty stays, and is refused: left out, it would make the rule one for everybody.
+  return Object.fromEntries(Object.entries(rule).filter(([, value]) => value !== undefined));
 }
 
 function word(what: string): Read {
@@ -79,7 +80,7 @@ function readProcess(value: string): unknown {
 }
 
 function readPort(value: string): unknown {
-  const [, from, to] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(value) ?? [];
+  const [, from, to] = /^(\d{1,15})(?:-(\d{1,15}))?$/.exec(value) ?? [];
   if (from === undefined) return undefined;
   return to === undefined ? Number(from) : { from: Number(from), to: Number(to) };
 }
@@ -161,6 +162,9 @@ class Reader {
     if (this.#accept("descendants")) return ["descendants", true];
     if (this.#accept("for")) return ["for", this.list({ ...word(""), what: `a time such as "10m"` })];
     for (const [keyword, name, read] of LISTS) if (this.#accept(keyword)) return [name, this.list(read)];
+    const { column, value } = this.#token;
+    if (value.startsWith("#")) this.#fail(column, `a comment behind a rule begins with "//"`);
+    if (value.toLowerCase() === "port") this.#fail(column, "a port stands behind its address, as a number");
     const words = ["in", "out", ...LISTS.map(([keyword]) => keyword), "descendants", "for"];
     return this.#expected(`one of ${words.join(", ")}`);
   }

@@ -58,6 +58,8 @@ describe("the one-line form", () => {
     ['deny tcp from any to any comm "ssh', 31, "a quoted text that ends"],
     ["deny tcp from any to any constructor", 26, "one of in"],
     ["constructor tcp from any to any", 1, "an action"],
+    ["deny tcp from any to any 22 # ssh", 29, 'begins with "//"'],
+    ["deny tcp from any to any port 22", 26, "as a number"],
   ])("says of %j what is expected in column %i", (text, column, what) => {
     expect(() => parseRule(text)).toThrow(`rule: column ${column}: `);
     expect(() => parseRule(text)).toThrow(what);
@@ -71,6 +73,12 @@ describe("the one-line form", () => {
     expect(() => parseRules(rules)).toThrow(
       /rules\[1\]\.remotePort: .*\n.*rules\[2\]\.localAddress: .*"10\.0\.0\.0\/8"/,
     );
+  });
+  it.each(['comm ""', 'comm ssh,""', 'cgroup ""'])("refuses %s, which would be a rule for everybody", (empty) => {
+    expect(() => parseRule(`deny tcp from any to any ${empty}`)).toThrow("rule.c");
+  });
+  it.each(["70000", "99999999999", "22-70000"])("says of port %s how far ports go", (port) => {
+    expect(() => parseRule(`deny tcp from any to any ${port}`)).toThrow("0 to 65535");
   });
   it("is printed in its canonical form", () => {
     const rule = parseRule({
