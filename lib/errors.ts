@@ -30,15 +30,16 @@ const CODES = [
   "INTERFACE_NOT_FOUND",
   "INTERFACE_UNSEEN",
   "INTERFACE_UNKNOWN",
+  "INTERFACE_FOREIGN",
   "ATTACH_BUDGET",
   "WALK_BUDGET",
+  "SNAPSHOT_LATE",
   "BACKEND_NOT_FOUND",
   "BACKEND_PERMISSION",
   "BACKEND_UNSUPPORTED",
   "BACKEND_FAILED",
   "STATE_IO",
   "FILTER_RUNS",
-  "INTERFACE_NOT_FOUND",
   "INTERFACE_CHANGED",
   "OUT_OF_MEMORY",
   "ABORTED",
@@ -83,15 +84,16 @@ const CODES = [
  * | `INTERFACE_NOT_FOUND` | a network device of the guest is not on this machine, or not in this network namespace, or there is none |
  * | `INTERFACE_UNSEEN` | the guest's packets, or some of them, go by what the host's netfilter never sees |
  * | `INTERFACE_UNKNOWN` | the target does not tell by which network devices its guest is connected |
+ * | `INTERFACE_FOREIGN` | the device that was named is the machine's own, or another guest's |
  * | `ATTACH_BUDGET` | the kernel was not found within `attachBudgetMs` |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
+ * | `SNAPSHOT_LATE` | a filter has waited for ten seconds for its guest to be read, and waits on |
  * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`) is not installed |
  * | `BACKEND_PERMISSION` | this process may not change the firewall |
  * | `BACKEND_UNSUPPORTED` | the kernel or the firewall's program lacks what the backend, or a rule, needs |
  * | `BACKEND_FAILED` | the firewall refused a change, or did not answer |
  * | `STATE_IO` | the directory in which a filter keeps its state cannot be made, is not safe, or cannot be written |
  * | `FILTER_RUNS` | another process of the command filters this guest |
- * | `INTERFACE_NOT_FOUND` | there is no such device on this host |
  * | `INTERFACE_CHANGED` | the guest's device is gone, or another one has its name |
  * | `OUT_OF_MEMORY` | the memory or the threads that this process may have did not suffice |
  * | `ABORTED` | native work was cancelled (an abort by a signal rejects with `signal.reason` instead) |

@@ -1,5 +1,6 @@
+import { AttachedGuest } from "./attached-guest.ts";
 import { argumentRangeError, invalidOption, XFilterError } from "./errors.ts";
-import { AttachedGuest, type Guest } from "./guest.ts";
+import type { Guest } from "./guest.ts";
 import { runJob } from "./job.ts";
 import { checkKernelFiles, type KernelFiles, prepareKernelFiles } from "./kernel-files.ts";
 import { checkMemoryMap, type MemoryMapEntry } from "./memory-map.ts";
@@ -92,7 +93,7 @@ export async function introspect(target: string | Target, options: IntrospectOpt
     const { native, pauses } = await attachLive(false, signal);
     const attachable = {
       changed: () => live.changed(),
-      interfaces: () => live.interfaces(),
+      interfaces: (names?: readonly string[]) => live.interfaces(names),
       attach: (signal: AbortSignalLike) => attachLive(true, signal),
       close: () => live.close(),
     };

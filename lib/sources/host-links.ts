@@ -1,6 +1,4 @@
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
-import { XFilterError } from "../errors.ts";
+import { askIp } from "./ip.ts";
 
 /** @internal A network device of this process's network namespace. */
 export interface HostLink {
@@ -12,43 +10,43 @@ export interface HostLink {
   readonly kind: string | null;
   /** The bridge or the like that it is a port of. */
   readonly master: string | null;
+  /** What a card hangs on: pci, usb, virtio, xen-backend, …; null for others. */
+  readonly bus: string | null;
+  /** Which port of its card it is, as the driver calls it: p0, pf0vf1, …; null where it tells none. */
+  readonly port: string | null;
 }
 
-const MAX_BYTES = 64 << 20;
-const TIMEOUT_MS = 10_000;
-
-/**
- * @internal
- * All of them, by name. By `ip`, as /sys/class/net shows those of whoever mounted /sys, which `nsenter --net` does not
- * change. Rejects with TOOL_NOT_FOUND; INTERNAL where `ip` fails.
- */
+/** @internal All of them, by name. Rejects as `askIp` does. */
 export async function hostLinks(): Promise<Map<string, HostLink>> {
-  let stdout: string;
-  try {
-    const options = { maxBuffer: MAX_BYTES, timeout: TIMEOUT_MS };
-    ({ stdout } = await promisify(execFile)("ip", ["-details", "-json", "link", "show"], options));
-  } catch (cause) {
-    const { syscall, code } = cause as NodeJS.ErrnoException;
-    if (syscall?.startsWith("spawn") && code === "ENOENT") {
-      const what = "ip, which tells this machine's network devices, is not installed";
-      throw new XFilterError("TOOL_NOT_FOUND", what, "Install it (Debian's package iproute2)", { cause });
-    }
-    throw cause;
-  }
-  return parseLinks(stdout);
+  return toLinks(await askIp("-details", "link", "show"));
+}
+
+/** @internal The names of the devices by which this machine's own packets go to the world. Rejects as `askIp` does. */
+export async function uplinks(): Promise<Set<string>> {
+  const families = await Promise.all(["-4", "-6"].map((family) => askIp(family, "route", "show", "default")));
+  return new Set(families.flatMap(toDevices));
 }
 
 /** @internal */
-export function parseLinks(json: string): Map<string, HostLink> {
+export function toLinks(answer: unknown): Map<string, HostLink> {
   const links = new Map<string, HostLink>();
-  for (const link of JSON.parse(json) as Partial<IpLink>[]) {
+  for (const link of answer as Partial<IpLink>[]) {
     const { ifname: name, ifindex: index, address, link_type: type, linkinfo, master = null } = link;
+    const { parentbus: bus = null, phys_port_name: port = null } = link;
     if (name === undefined || index === undefined) continue;
     const mac = type === "ether" && address !== undefined ? address : null;
     const kind = type === "loopback" ? type : (linkinfo?.info_kind ?? null);
-    links.set(name, { name, index, mac, kind, master });
+    links.set(name, { name, index, mac, kind, master, bus, port });
   }
   return links;
+}
+
+/** @internal Of routes, also those with several ways. */
+export function toDevices(answer: unknown): string[] {
+  const routes = answer as Partial<IpRoute>[];
+  return routes
+    .flatMap(({ dev, nexthops = [] }) => [dev, ...nexthops.map((hop) => hop.dev)])
+    .filter((dev) => dev) as string[];
 }
 
 /** What `ip -json` prints, as far as it is used here. */
@@ -59,4 +57,11 @@ interface IpLink {
   link_type: string;
   linkinfo: { info_kind?: string };
   master: string;
+  parentbus: string;
+  phys_port_name: string;
+}
+
+interface IpRoute {
+  dev: string;
+  nexthops: { dev?: string }[];
 }

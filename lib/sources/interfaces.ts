@@ -10,9 +10,12 @@ export interface HostInterface extends GuestInterface {
   readonly master: string | null;
   /** Link-layer address of the guest's card behind it, as QEMU's monitor tells it; null when that is not known. */
   readonly guestMac: string | null;
+  /** Whether the guest's QEMU has it open, which nobody else's device is. False: it is the guest's because the user says so. */
+  readonly open: boolean;
 }
 
-const NAME_THEM = "Name the guest's devices on this machine (--interface)";
+/** @internal */
+export const NAME_THEM = "Name the guest's devices on this machine (--interface)";
 
 /** What netfilter never sees the guest's packets at, by what made it, and where it does. */
 const UNSEEN_KINDS: Readonly<Record<string, string>> = {
@@ -51,23 +54,9 @@ export async function qemuInterfaces(pid: number, infoNetwork?: string): Promise
   const links = await hostLinks();
   return names.map((name) => {
     const link = links.get(name);
-    if (link?.kind === "tun") return toInterface(link, macBehind(name, descriptors, networks));
+    if (link?.kind === "tun") return toInterface(link, true, macBehind(name, descriptors, networks));
     const what = `process ${pid} has the tap ${JSON.stringify(name)} open, which is not in this network namespace`;
     throw new XFilterError("INTERFACE_NOT_FOUND", what, `Run this in the device's own; else: ${NAME_THEM}`);
-  });
-}
-
-/**
- * @internal
- * Devices that the user names. Rejects with INTERFACE_NOT_FOUND, INTERFACE_UNSEEN, TOOL_NOT_FOUND.
- */
-export async function namedInterfaces(names: readonly string[]): Promise<HostInterface[]> {
-  const links = await hostLinks();
-  return [...new Set(names)].map((name) => {
-    const link = links.get(name);
-    if (link) return toInterface(link, null);
-    const what = `there is no network device ${JSON.stringify(name)} in this network namespace`;
-    throw new XFilterError("INTERFACE_NOT_FOUND", what, "`ip link` shows what there is");
   });
 }
 
@@ -82,12 +71,13 @@ function requireSeen({ unseen }: NetworkDescriptors, networks: readonly QemuNetw
   );
 }
 
-function toInterface(link: HostLink, guestMac: string | null): HostInterface {
+/** @internal Throws INTERFACE_UNSEEN for a device at which netfilter does not see a guest's packets. */
+export function toInterface(link: HostLink, open: boolean, guestMac: string | null = null): HostInterface {
   const { name, index, mac, kind, master } = link;
   const why = kind !== null && Object.hasOwn(UNSEEN_KINDS, kind) ? UNSEEN_KINDS[kind] : undefined;
   if (why !== undefined) throw unseenError(`${JSON.stringify(name)} is a ${kind} device: ${why}`, NAME_THEM);
   if (mac === null) throw unseenError(`${JSON.stringify(name)} is no Ethernet device`, NAME_THEM);
-  return { name, index, mac, master, guestMac };
+  return { name, index, mac, master, guestMac, open };
 }
 
 /** QEMU says a tap by its name or by its descriptor. */

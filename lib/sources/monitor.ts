@@ -64,9 +64,9 @@ export class Monitor {
     return this.#ended;
   }
 
-  /** What QEMU says of its networks (`info network`); undefined after `close`: another client may hold it. */
+  /** What QEMU says of its networks (`info network`); undefined where it is not connected to: another client may hold it. */
   async networks(signal?: AbortSignalLike): Promise<string | undefined> {
-    return this.#qmp && ask(await this.connect(signal), "info network", signal);
+    return this.#qmp?.open ? ask(this.#qmp, "info network", signal) : undefined;
   }
 
   close(): void {

@@ -3,6 +3,7 @@ import type { NativeProcess } from "../native.ts";
 import type { AbortSignalLike } from "../options.ts";
 import { type HostInterface, qemuInterfaces } from "./interfaces.ts";
 import { Monitor } from "./monitor.ts";
+import { namedInterfaces } from "./named-interfaces.ts";
 import type { Qmp } from "./qmp.ts";
 import type { QemuSource } from "./target.ts";
 
@@ -12,8 +13,8 @@ export interface LiveSource {
   locate(signal?: AbortSignalLike): Promise<NativeProcess>;
   /** Whether QEMU told, since `locate`, that the guest is not what it was. */
   changed(): Promise<boolean>;
-  /** The host's network devices that are the guest's, after `locate`. */
-  interfaces(): Promise<HostInterface[]>;
+  /** The host's network devices that are the guest's, or those that are named, after `locate`. */
+  interfaces(names?: readonly string[]): Promise<HostInterface[]>;
   close(): void;
 }
 
@@ -26,7 +27,7 @@ function byProcess(pid: number): LiveSource {
   return {
     locate: async () => ({ pid, regions: [] }),
     changed: async () => false,
-    interfaces: () => qemuInterfaces(pid),
+    interfaces: (names) => (names ? namedInterfaces(names, pid) : qemuInterfaces(pid)),
     close: () => {},
   };
 }
@@ -55,7 +56,11 @@ function byMonitor(path: string): LiveSource {
       return { pid, regions };
     },
     changed: () => monitor.changed(),
-    interfaces: async () => qemuInterfaces(pid, (await monitor.networks()) ?? networks),
+    async interfaces(names) {
+      if (names) return namedInterfaces(names, pid);
+      networks = (await monitor.networks()) ?? networks;
+      return qemuInterfaces(pid, networks);
+    },
     close: () => monitor.close(),
   };
 }

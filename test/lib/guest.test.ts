@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { AttachedGuest } from "../../lib/guest.ts";
+import { AttachedGuest } from "../../lib/attached-guest.ts";
 import type { NativeCpu, NativeGuest, NativeSnapshot } from "../../lib/native.ts";
 import { columns } from "../../lib/testing/columns.ts";
 import { KERNEL } from "../../lib/testing/kernel.ts";

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { tapOfFdinfo } from "../../lib/sources/descriptors.ts";
-import { parseLinks } from "../../lib/sources/host-links.ts";
+import { toDevices, toLinks } from "../../lib/sources/host-links.ts";
 import { parseInfoNetwork } from "../../lib/sources/info-network.ts";
+import { ownedByHost } from "../../lib/sources/named-interfaces.ts";
 
 describe("a descriptor's fdinfo", () => {
   const common = "pos:\t0\nflags:\t0104002\nmnt_id:\t25\nino:\t1093\n";
@@ -52,22 +53,51 @@ describe("QEMU's `info network`", () => {
 });
 
 it("links are told by name, with what made them", () => {
-  const links = parseLinks(
-    JSON.stringify([
-      { ifindex: 1, ifname: "lo", link_type: "loopback", address: "00:00:00:00:00:00" },
-      {
-        ...{ ifindex: 7, ifname: "vm1", link_type: "ether", address: "fe:54:00:00:00:01", master: "br0" },
-        linkinfo: { info_kind: "tun", info_slave_kind: "bridge" },
-      },
-      { ifindex: 8, ifname: "tun0", link_type: "none", linkinfo: { info_kind: "tun" } },
-      { ifindex: 2, ifname: "eth0", link_type: "ether", address: "02:00:00:00:00:01" },
-      {},
-    ]),
-  );
-  expect([...links.values()]).toEqual([
-    { name: "lo", index: 1, mac: null, kind: "loopback", master: null },
-    { name: "vm1", index: 7, mac: "fe:54:00:00:00:01", kind: "tun", master: "br0" },
-    { name: "tun0", index: 8, mac: null, kind: "tun", master: null },
-    { name: "eth0", index: 2, mac: "02:00:00:00:00:01", kind: null, master: null },
+  const links = toLinks([
+    { ifindex: 1, ifname: "lo", link_type: "loopback", address: "00:00:00:00:00:00" },
+    {
+      ...{ ifindex: 7, ifname: "vm1", link_type: "ether", address: "fe:54:00:00:00:01", master: "br0" },
+      linkinfo: { info_kind: "tun", info_slave_kind: "bridge" },
+    },
+    { ifindex: 8, ifname: "tun0", link_type: "none", linkinfo: { info_kind: "tun" } },
+    {
+      ...{ ifindex: 2, ifname: "eth0", link_type: "ether", address: "02:00:00:00:00:01" },
+      ...{ parentbus: "pci", phys_port_name: "p0" },
+    },
+    {},
   ]);
+  const made = { master: null, bus: null, port: null };
+  expect([...links.values()]).toEqual([
+    { ...made, name: "lo", index: 1, mac: null, kind: "loopback" },
+    { ...made, name: "vm1", index: 7, mac: "fe:54:00:00:00:01", kind: "tun", master: "br0" },
+    { ...made, name: "tun0", index: 8, mac: null, kind: "tun" },
+    { ...made, name: "eth0", index: 2, mac: "02:00:00:00:00:01", kind: null, bus: "pci", port: "p0" },
+  ]);
+});
+
+it("routes tell their devices, those of several ways all of them", () => {
+  const several = { dst: "default", nexthops: [{ dev: "eth1" }, { dev: "eth2" }, {}] };
+  expect(toDevices([{ dst: "default", gateway: "192.0.2.1", dev: "eth0" }, several, {}])).toEqual([
+    "eth0",
+    "eth1",
+    "eth2",
+  ]);
+});
+
+describe("a device that is named as a guest's", () => {
+  const made = { name: "dev", index: 7, mac: "02:00:00:00:00:01", kind: null, master: null, bus: null, port: null };
+  it.each([
+    ["a tap", { kind: "tun" }, false],
+    ["one end of a pair", { kind: "veth" }, false],
+    ["a Xen guest's", { bus: "xen-backend" }, false],
+    ["what stands for a part of a card that a guest has", { bus: "pci", port: "pf0vf1" }, false],
+    ["a card", { bus: "pci" }, true],
+    ["a port of a card", { bus: "pci", port: "p0" }, true],
+    ["a card of a machine that is a guest itself", { bus: "virtio" }, true],
+    ["a VLAN", { kind: "vlan" }, true],
+    ["a bond", { kind: "bond" }, true],
+    ["a tap by which the machine reaches the world", { kind: "tun", name: "uplink" }, true],
+  ])("%s", (_, link, refused) => {
+    expect(ownedByHost({ ...made, ...link }, new Set(["uplink"])) !== null).toBe(refused);
+  });
 });

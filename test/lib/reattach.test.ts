@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { type Attachable, AttachedGuest } from "../../lib/attached-guest.ts";
 import { toXFilterError } from "../../lib/errors.ts";
-import { type Attachable, AttachedGuest } from "../../lib/guest.ts";
 import type { NativeGuest, NativeJob, NativeSnapshot } from "../../lib/native.ts";
 import { columns } from "../../lib/testing/columns.ts";
 import { KERNEL } from "../../lib/testing/kernel.ts";

@@ -6,8 +6,9 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { namedInterfaces, qemuInterfaces } from "../../lib/sources/interfaces.ts";
+import { qemuInterfaces } from "../../lib/sources/interfaces.ts";
 import { Monitor } from "../../lib/sources/monitor.ts";
+import { namedInterfaces } from "../../lib/sources/named-interfaces.ts";
 import type { Inside, Outcome } from "./inside-options.ts";
 
 const { before = [], qemu, after = [], by, names = [] }: Inside = JSON.parse(process.argv[2]!);
@@ -19,7 +20,7 @@ const qmp = join(folder, "qmp");
 
 async function outcome(pid: number, monitor: Monitor): Promise<Outcome> {
   try {
-    if (by === "names") return { interfaces: await namedInterfaces(names) };
+    if (by === "names") return { interfaces: await namedInterfaces(names, pid) };
     if (by === "pid") return { interfaces: await qemuInterfaces(pid) };
     return { interfaces: await qemuInterfaces(pid, await monitor.networks()) };
   } catch (error) {

@@ -27,7 +27,7 @@ async function inside(options: Inside, body: (pid: number) => Promise<void> = as
 const tap = (name: string, more = "") => `-netdev tap,id=${name},ifname=${name},script=no,downscript=no${more}`;
 const card = (netdev: string, mac: string) => `-device virtio-net-pci,romfile=,netdev=${netdev},mac=${mac}`;
 const bridged = ["link add br0 type bridge", "link set vm1 address fe:54:00:00:00:01", "link set vm1 master br0"];
-const VM1 = { name: "vm1", index: expect.any(Number), mac: "fe:54:00:00:00:01", master: "br0" };
+const VM1 = { name: "vm1", index: expect.any(Number), mac: "fe:54:00:00:00:01", master: "br0", open: true };
 
 it("finds a guest's tap by QEMU's process, and the guest's card behind it by its monitor", async () => {
   const qemu = `${tap("vm1")} ${card("vm1", "52:54:00:00:00:01")}`;
@@ -91,10 +91,33 @@ it("finds no tap that was deleted under QEMU", async () => {
 it("takes devices by their names, each once, where netfilter sees the guest's packets at them", async () => {
   const before = ["link add vm1 index 77 type veth peer name vm2", ...bridged];
   const by = (...names: string[]) => inside({ before, qemu: "", by: "names", names });
-  expect(await by("vm1", "vm1")).toEqual({ interfaces: [{ ...VM1, index: 77, guestMac: null }] });
+  expect(await by("vm1", "vm1")).toEqual({ interfaces: [{ ...VM1, index: 77, guestMac: null, open: false }] });
   expect(await by("vm1", "vm3")).toMatchObject({
     code: "INTERFACE_NOT_FOUND",
     message: expect.stringContaining('"vm3"'),
   });
   for (const name of ["lo", "br0"]) expect(await by("vm1", name)).toMatchObject({ code: "INTERFACE_UNSEEN" });
+});
+
+it("tells of a device that is named whether the guest's QEMU has it open", async () => {
+  const qemu = `${tap("vm1")} ${card("vm1", "52:54:00:00:00:01")}`;
+  const after = [...bridged, "tuntap add vm2 mode tap"];
+  const named = await inside({ qemu, after, by: "names", names: ["vm1", "vm2"] });
+  expect(named).toMatchObject({
+    interfaces: [
+      { name: "vm1", open: true },
+      { name: "vm2", open: false },
+    ],
+  });
+});
+
+it.each([
+  ["has the default route", ["link set vm1 up", "address add 192.0.2.2/24 dev vm1", "route add default via 192.0.2.1"]],
+  ["has it over IPv6", ["link set vm1 up", "-6 route add default dev vm1"]],
+])("refuses a device as a guest's that %s", async (_, more) => {
+  const before = ["link add vm1 type veth peer name vm2", "link set vm2 up", ...more];
+  expect(await inside({ before, qemu: "", by: "names", names: ["vm1"] })).toMatchObject({
+    code: "INTERFACE_FOREIGN",
+    message: expect.stringContaining('"vm1"'),
+  });
 });
