@@ -44,9 +44,8 @@ const busy = ({ lab }: Bench) => lab.talk({ uid: mallory, hold: FLOWS, every: EV
 const flowsOf = ({ started }: Talker) =>
   started.held.map(({ protocol, family, localPort }) => `${protocol}${family}:${localPort}`);
 
-export async function filterOf({ guest }: Bench, intervalMs: number, rules: readonly string[]): Promise<Filter> {
-  const interfaces = await guest.interfaces();
-  return createFilter({ guest, rules, backend: nftables(), id: "bench", interfaces, intervalMs });
+export function filterOf({ guest }: Bench, intervalMs: number, rules: readonly string[]): Filter {
+  return createFilter({ guest, rules, backend: nftables(), id: "bench", intervalMs });
 }
 
 /** Resolves after the poll that ends next: what it took, in milliseconds. */
@@ -135,9 +134,9 @@ export async function blockingOfOld(
   const rounds = Math.ceil(connections / flows.length);
   for (let round = 0; round < rounds; round++) {
     await untilTheyFlow(bench.wire, flows);
-    if (from === "start()") filter = await filterOf(bench, intervalMs, NO_SSH);
+    if (from === "start()") filter = filterOf(bench, intervalMs, NO_SSH);
     else if (!filter) {
-      filter = await filterOf(bench, intervalMs, []);
+      filter = filterOf(bench, intervalMs, []);
       await filter.start();
     }
     if (from === "setRules()") await between(filter, intervalMs, (round + Math.random()) / rounds);
@@ -157,7 +156,7 @@ export async function blockingOfOld(
 /** Connections that begin while the rule is in force, from their first packet. */
 export async function blockingOfNew(bench: Bench, intervalMs: number, connections: number): Promise<Blocking> {
   const tally = new Tally();
-  const filter = await filterOf(bench, intervalMs, NO_SSH);
+  const filter = filterOf(bench, intervalMs, NO_SSH);
   await filter.start();
   const rounds = Math.ceil(connections / FLOWS.length);
   for (let round = 0; round < rounds; round++) {

@@ -36,7 +36,7 @@ export async function measurePolls(bench: Bench, polls: number, changes: number)
   const talkers: Talker[] = [
     await bench.lab.talk({ uid: mallory, hold: ["tcp4:22", "tcp6:22", "udp4:22", "udp6:22"] }),
   ];
-  const filter = await filterOf(bench, INTERVAL_MS, NO_SSH);
+  const filter = filterOf(bench, INTERVAL_MS, NO_SSH);
   const few = await snapshots(bench, polls);
   await filter.start();
   const measured = [await idle(filter, polls, few)];

@@ -83,6 +83,10 @@ function happened(event: FilterEvent): string {
       return `! cannot be enforced: ${escapeText(event.what)} (${event.reason}), by "${escapeText(formatRule(event.matched))}"`;
     case "repaired":
       return `! the firewall had been changed, and was repaired: ${escapeText(event.problems.join("; "))}`;
+    case "rebound": {
+      const devices = event.interfaces.map(({ name }) => escapeText(name)).join(", ");
+      return `! the guest's devices are others than before: in force at ${devices}`;
+    }
     case "failed":
       return `! failed, and is tried again: ${event.error.code}: ${escapeText(event.error.message)}`;
     case "unreadable":

@@ -3,10 +3,7 @@ import type { RuleBackend } from "../backends/backend.ts";
 import { dryRun, nftables } from "../backends/index.ts";
 import { toXFilterError } from "../errors.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
-import type { GuestInterface } from "../guest-interface.ts";
-import type { Guest } from "../index.ts";
 import { parseRules, type Rule } from "../rules/index.ts";
-import { namedInterfaces } from "../sources/interfaces.ts";
 import { Audit } from "./audit.ts";
 import { type Context, guestCommand, type Invocation, notEmpty } from "./command.ts";
 import { parseDuration } from "./duration.ts";
@@ -144,9 +141,11 @@ async function filter(invocation: Invocation, rules: readonly Rule[], flags: Fil
   const { keep = false } = flags;
   const dry = flags.backend === "dry-run";
   const backend: RuleBackend = dry ? dryRun({ write: () => {} }) : nftables();
-  const interfaces = await interfacesOf(guest, flags);
   const filter = createFilter({
-    ...{ guest, rules, backend, interfaces, id: target, intervalMs: flags.interval },
+    ...{ guest, rules, backend, id: target, intervalMs: flags.interval },
+    ...(flags.interface && { interfaces: flags.interface }),
+    // What changes no firewall needs no device, and an image has none.
+    ...(!flags.interface && dry && guest.kernel.format !== "qemu" && { interfaces: [] }),
     // What changes nothing is not to be taken for what does.
     ...(!dry && { stateDirectory: flags.state }),
     ...(flags.hold && { hold: flags.hold }),
@@ -155,21 +154,20 @@ async function filter(invocation: Invocation, rules: readonly Rule[], flags: Fil
     ...(flags.neverBlock && { neverBlock: flags.neverBlock }),
   });
   const audit = flags.audit === undefined ? null : new Audit(flags.audit, warn);
-  const status = dry ? null : new StatusFile(flags.state, target, () => [filter.status(), interfaces], warn);
+  const status = dry ? null : new StatusFile(flags.state, target, () => filter.status(), warn);
   // Two consumers: a terminal that stands still keeps nothing out of the audit file.
   const recorded = record(filter.events(), audit, status);
   const events = filter.events();
-  const devices = interfaces.map(({ name }) => name).join(", ");
   const interrupt = () => void filter.stop({ keep }).catch(() => {});
   signal.addEventListener("abort", interrupt, { once: true });
   try {
     signal.throwIfAborted();
-    if (!json)
-      await output.lines([`filtering ${devices || "no device"} by ${rules.length} rules with ${backend.name}`]);
     await filter.start();
+    const devices = filter.status().interfaces.map(({ name }) => name);
+    const what = `filtering ${devices.join(", ") || "no device"} by ${rules.length} rules with ${backend.name}`;
+    if (!json) await orWarn(() => output.lines([what]), invocation);
     for await (const event of events) {
       await print(event, invocation);
-      if (output.gone) break;
       if (event.type === "ended" && event.error) throw event.error;
     }
   } finally {
@@ -190,13 +188,20 @@ async function record(events: AsyncIterable<FilterEvent>, audit: Audit | null, s
   }
 }
 
-async function print(event: FilterEvent, { output, signal, json, warn }: Invocation): Promise<void> {
+async function print(event: FilterEvent, invocation: Invocation): Promise<void> {
+  const { output, json } = invocation;
+  const line = () => (json ? output.json([eventJson(event)]) : output.lines([formatFilterEvent(event)]));
+  await orWarn(line, invocation);
+}
+
+/** Neither a full disk under the output nor a reader of it who has enough lets anybody go who is to be blocked. */
+async function orWarn(print: () => Promise<void>, { output, signal, warn }: Invocation): Promise<void> {
   // Ctrl-C is how this ends; what it released is in the audit file.
-  if (signal.aborted) return;
+  if (signal.aborted || output.gone) return;
   try {
-    await (json ? output.json([eventJson(event)]) : output.lines([formatFilterEvent(event)]));
+    await print();
+    if (output.gone) warn("nobody reads what this prints any more; it goes on filtering, until Ctrl-C or SIGTERM");
   } catch (error) {
-    // A full disk under the output lets nobody go who is to be blocked.
     if (error instanceof OutputError) warn(error.message);
     else if (!signal.aborted) throw error;
   }
@@ -211,11 +216,4 @@ async function stopped(filter: Filter, keep: boolean, warn: (message: string) =>
     warn(`what is in force could not be taken out of the firewall (xfilter clear does): ${code}: ${message}`);
     throw error;
   }
-}
-
-/** Those that were named, or that QEMU has open. What changes no firewall needs none, and an image has none. */
-async function interfacesOf(guest: Guest, flags: FilterFlags): Promise<readonly GuestInterface[]> {
-  if (flags.interface) return namedInterfaces(flags.interface);
-  if (flags.backend === "dry-run" && guest.kernel.format !== "qemu") return [];
-  return guest.interfaces();
 }

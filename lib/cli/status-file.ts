@@ -35,18 +35,13 @@ export class StatusFile {
   readonly #directory: StateDirectory;
   readonly #path: string;
   readonly #guest: string;
-  readonly #read: () => [FilterStatus, readonly GuestInterface[]];
+  readonly #read: () => FilterStatus;
   readonly #warn: (message: string) => void;
   #timer: NodeJS.Timeout | undefined;
   #failing = false;
 
   /** @throws XFilterError: STATE_IO, or FILTER_RUNS where another process filters the guest */
-  constructor(
-    directory: string,
-    guest: string,
-    read: () => [FilterStatus, readonly GuestInterface[]],
-    warn: (message: string) => void,
-  ) {
+  constructor(directory: string, guest: string, read: () => FilterStatus, warn: (message: string) => void) {
     this.#directory = new StateDirectory(directory);
     this.#path = this.#directory.path(guest, SUFFIX);
     this.#guest = guest;
@@ -84,7 +79,7 @@ export class StatusFile {
   }
 
   #report(agent: number | null): FilterReport {
-    const [{ bootId, inForce, unenforceable, unreadableSince }, interfaces] = this.#read();
+    const { bootId, interfaces, inForce, unenforceable, unreadableSince } = this.#read();
     return {
       ...{ guest: this.#guest, agent, agentStart: agent === null ? null : startOf(agent) },
       ...{ time: new Date().toISOString(), interfaces, bootId, unreadableSince },

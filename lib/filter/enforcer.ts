@@ -1,61 +1,54 @@
 import { toXFilterError, XFilterError } from "../errors.ts";
-import type { Plan, Unenforceable } from "../rules/pattern.ts";
-import { createPlan, emptyPlanState, type PlanState, widenedPlan } from "../rules/plan.ts";
+import type { Unenforceable } from "../rules/pattern.ts";
+import { createPlan, emptyPlanState, type PlanState } from "../rules/plan.ts";
 import type { Rule } from "../rules/rule.ts";
 import { formatRule } from "../rules/text.ts";
 import { sleep } from "../sleep.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { bootId, tellsBoot } from "./boot-id.ts";
 import { requireCapable, withinCapabilities } from "./capabilities.ts";
-import type { ClearedReason, FilterEvent, OnUnreadable } from "./event.ts";
+import type { ClearedReason, FilterEvent } from "./event.ts";
 import { Failures } from "./failures.ts";
 import type { FilterStatus } from "./filter.ts";
-import { InForceTable } from "./in-force.ts";
+import { Firewall, type Ruling } from "./firewall.ts";
 import type { CheckedOptions } from "./options.ts";
 import { StateFile } from "./state-file.ts";
-
-const NOTHING: Plan = { patterns: [], unenforceable: [] };
+import { Unreadable } from "./unreadable.ts";
 
 /** Errors after which there is no guest to come back. */
 const OVER: readonly string[] = ["SOURCE_GONE", "CLOSED"];
 
-/** @internal One poll: snapshot → plan → difference → backend. Calls must not overlap. */
+/** A guest that is not read by then counts as one that cannot be: as long as a walk may take, unless told. */
+const LATE_MS = 10_000;
+/** How often things are seen to while a guest is read. */
+const MEANWHILE_MS = 1_000;
+
+/** @internal One poll: snapshot → plan → firewall. Calls must not overlap. */
 export class Enforcer {
   readonly #options: CheckedOptions;
   readonly #tell: (event: FilterEvent) => void;
   readonly #signal: AbortSignal;
+  readonly #firewall: Firewall;
+  readonly #unreadable: Unreadable;
   readonly #stateFile: StateFile | null;
   #rules: readonly Rule[];
   #newRules = false;
   #state: PlanState = emptyPlanState();
   #bootId: string | null = null;
-  #plan: Plan = NOTHING;
-  /** Those that the plan at work was made from: patterns name them by their index. */
-  #planned: readonly Rule[] = [];
-  /** Those of the plan in force. */
-  #ruling: readonly Rule[] = [];
-  readonly #inForce: InForceTable;
   #unenforceable = new Map<string, Unenforceable>();
-  #unreadableSince: number | null = null;
-  #applied: OnUnreadable | null = null;
-  /** Whether the firewall may hold something else than `#plan`. */
-  #inDoubt = true;
-  /** Whether what the firewall holds for the guest may be this filter's doing. */
-  #adopted = false;
-  /** The firewall's, and the guest's. */
   readonly #failures: Failures;
+  readonly #lookFailures: Failures;
   readonly #stateFailures: Failures;
-  #inspectedAt = 0;
-  #reconciledAt = 0;
-  #lastApplyMs = 0;
 
   constructor(options: CheckedOptions, tell: (event: FilterEvent) => void, signal: AbortSignal) {
     this.#options = options;
     this.#tell = tell;
     this.#signal = signal;
     this.#rules = options.rules;
-    this.#inForce = new InForceTable(tell);
+    this.#firewall = new Firewall(options, tell, signal);
+    this.#unreadable = new Unreadable(options, tell);
     this.#failures = new Failures(tell);
+    this.#lookFailures = new Failures(tell);
     this.#stateFailures = new Failures(tell);
     this.#stateFile = options.stateDirectory === null ? null : new StateFile(options.stateDirectory, options.id);
   }
@@ -63,17 +56,34 @@ export class Enforcer {
   /** The first poll. Rejects, the firewall unchanged, where it cannot be done. */
   async open(): Promise<void> {
     const { guest, backend, hold, leaseMs } = this.#options;
+    const signal = this.#signal;
     if (leaseMs !== null && !backend.capabilities.leases) {
       throw new XFilterError("BACKEND_UNSUPPORTED", `the backend ${backend.name} knows no leases`, "Let it persist");
     }
-    // That the guest cannot be paused is found out here, and not by polls that fail.
+    // Which boot it is has to be known before anything can be prepared: a guest that is held is not held for that.
     const whilePaused = hold === "apply" ? async () => {} : undefined;
-    const snapshot = await guest.snapshot({ signal: this.#signal, whilePaused });
-    await this.#boot(bootId(guest.kernel, snapshot));
+    const first = await guest.snapshot({ signal, whilePaused });
+    await this.#boot(bootId(guest.kernel, first));
     requireCapable(this.#rules, backend.capabilities, backend.name);
-    const plan = this.#planOf(snapshot);
+    if (hold === "walk") return this.#begin(first);
+    let begun = false;
+    const begin = async (snapshot: Snapshot) => {
+      await this.#begin(snapshot);
+      begun = true;
+    };
+    try {
+      await guest.snapshot({ signal, whilePaused: begin });
+    } catch (error) {
+      // As in a poll: the guest ran on too early, which is told, and the rules are in force.
+      if (!begun || signal.aborted) throw error;
+      this.#failures.failed(toXFilterError(error));
+    }
+  }
+
+  async #begin(snapshot: Snapshot): Promise<void> {
+    const ruling = this.#rulingOf(snapshot);
     this.#stateFile?.save(this.#bootId!, this.#state);
-    await this.#apply(plan, "gone");
+    await this.#firewall.apply(ruling, "gone");
   }
 
   setRules(rules: readonly Rule[]): void {
@@ -87,21 +97,23 @@ export class Enforcer {
   async poll(): Promise<void> {
     const { guest, hold } = this.#options;
     const signal = this.#signal;
+    const reading = new AbortController();
+    const meanwhile = this.#meanwhile(reading.signal);
     let enforced = false;
-    const renewing = new AbortController();
-    const renewed = this.#renewUntil(renewing.signal);
+    const wasRead = async () => {
+      reading.abort();
+      await meanwhile;
+    };
     const enforce = async (snapshot: Snapshot) => {
-      renewing.abort();
-      await renewed;
-      await this.#enforce(snapshot);
+      await wasRead();
+      await this.#failures.orTell(() => this.#enforce(snapshot), signal);
       enforced = true;
     };
     try {
       if (hold === "apply") await guest.snapshot({ signal, whilePaused: enforce });
       else await enforce(await guest.snapshot({ signal }));
     } catch (error) {
-      renewing.abort();
-      await renewed;
+      await wasRead();
       if (signal.aborted) throw signal.reason;
       const failure = toXFilterError(error);
       if (OVER.includes(failure.code)) throw failure;
@@ -109,179 +121,101 @@ export class Enforcer {
       if (enforced) this.#failures.failed(failure);
       else await this.#endure(failure);
     }
+    // A disk that is full ends nothing: it is told, and what is to be blocked is blocked.
+    if (enforced) await this.#stateFailures.orTell(() => this.#stateFile?.save(this.#bootId!, this.#state), signal);
+    await this.#look();
   }
 
-  /** A guest that makes its walks take long does not outlive the lease by it. */
-  async #renewUntil(stop: AbortSignal): Promise<void> {
-    const { leaseMs } = this.#options;
-    if (leaseMs === null) return;
-    while (!stop.aborted && !this.#signal.aborted) {
-      await sleep(leaseMs / 3, [stop, this.#signal]).catch(() => {});
-      if (stop.aborted || this.#signal.aborted) return;
-      await this.#orTell(() => this.#apply(this.#plan, "gone")).catch(() => {});
+  /** A guest that makes its walks take long does not outlive a lease by it, nor what others do to the firewall. */
+  async #meanwhile(stop: AbortSignal): Promise<void> {
+    const start = performance.now();
+    const every = Math.min(MEANWHILE_MS, (this.#options.leaseMs ?? Infinity) / 3);
+    try {
+      for (;;) {
+        await sleep(every, [stop, this.#signal]);
+        if (performance.now() - start < LATE_MS) {
+          await this.#failures.orTell(() => this.#firewall.renew(), this.#signal);
+        } else {
+          const what = `the guest has not been read for ${LATE_MS / 1000} s, and is waited for`;
+          await this.#endure(new XFilterError("SNAPSHOT_LATE", what, "It may boot, or its host be busy"));
+        }
+        await this.#look();
+      }
+    } catch {
+      // The guest was read, or the filter is stopped.
     }
+  }
+
+  #look(): Promise<void> {
+    return this.#lookFailures.orTell(() => this.#firewall.look(), this.#signal);
   }
 
   async #enforce(snapshot: Snapshot): Promise<void> {
-    await this.#orTell(async () => {
-      const { kernel } = this.#options.guest;
-      // A snapshot that lacks the processes by which a boot is known is no other boot.
-      const id = tellsBoot(snapshot) ? bootId(kernel, snapshot) : this.#bootId!;
-      let why: ClearedReason = this.#newRules ? "rules" : "gone";
-      if (id !== this.#bootId) {
-        why = "booted";
-        await this.#boot(id);
-        this.#tell({ type: "booted", time: Date.now(), bootId: id });
-      }
-      this.#newRules = false;
-      if (this.#unreadableSince !== null) {
-        this.#unreadableSince = null;
-        this.#applied = null;
-        this.#tell({ type: "readable", time: Date.now() });
-      }
-      await this.#apply(this.#planOf(snapshot), why);
-    });
-    this.#saveState();
-  }
-
-  /** A disk that is full ends nothing: it is told, and what is to be blocked is blocked. */
-  #saveState(): void {
-    try {
-      this.#stateFile?.save(this.#bootId!, this.#state);
-      this.#stateFailures.worked();
-    } catch (error) {
-      this.#stateFailures.failed(toXFilterError(error));
+    const { kernel } = this.#options.guest;
+    // A snapshot that lacks the processes by which a boot is known is no other boot.
+    const id = tellsBoot(snapshot) ? bootId(kernel, snapshot) : this.#bootId!;
+    let why: ClearedReason = this.#newRules ? "rules" : "gone";
+    if (id !== this.#bootId) {
+      why = "booted";
+      await this.#boot(id);
+      this.#tell({ type: "booted", time: Date.now(), bootId: id });
     }
+    this.#newRules = false;
+    this.#unreadable.over();
+    await this.#firewall.apply(this.#rulingOf(snapshot), why);
   }
 
   /** Another boot: nobody in it is who he was. */
   async #boot(id: string): Promise<void> {
-    const { backend, id: name, interfaces, leaseMs } = this.#options;
-    if (this.#bootId !== null) await backend.close({ keep: true });
-    await backend.open({ id: name, bootId: id, interfaces }, { signal: this.#signal, leaseMs });
+    await this.#firewall.open(id);
     this.#state = this.#stateFile?.load(id) ?? emptyPlanState();
     this.#bootId = id;
-    this.#inDoubt = true;
   }
 
-  #planOf(snapshot: Snapshot): Plan {
+  #rulingOf(snapshot: Snapshot): Ruling {
     const { neverBlock, maxFlows, backend } = this.#options;
-    const now = Date.now();
     const rules = this.#rules;
+    const now = Date.now();
     const { plan, state } = createPlan({ snapshot, rules, state: this.#state, now, neverBlock, maxFlows });
-    this.#planned = rules;
     this.#state = state;
-    this.#tellUnenforceable(plan.unenforceable);
-    return withinCapabilities(plan, backend.capabilities);
+    this.#tellUnenforceable(plan.unenforceable, rules);
+    return { plan: withinCapabilities(plan, backend.capabilities), rules };
   }
 
-  #tellUnenforceable(unenforceable: readonly Unenforceable[]): void {
+  #tellUnenforceable(unenforceable: readonly Unenforceable[], rules: readonly Rule[]): void {
     const known = this.#unenforceable;
     this.#unenforceable = new Map(unenforceable.map((entry) => [`${entry.reason} ${entry.rule} ${entry.sock}`, entry]));
     for (const [key, entry] of this.#unenforceable) {
       if (known.has(key)) continue;
-      this.#tell({ type: "unenforceable", time: Date.now(), matched: this.#planned[entry.rule]!, ...entry });
+      this.#tell({ type: "unenforceable", time: Date.now(), matched: rules[entry.rule]!, ...entry });
     }
   }
 
   /** The guest cannot be read. */
   async #endure(error: XFilterError): Promise<void> {
-    const { onUnreadable, maxHoldMs, neverBlock, backend } = this.#options;
+    const { backend } = this.#options;
+    await this.#failures.orTell(async () => {
+      const [{ plan, rules }, why] = this.#unreadable.ruling(error, this.#firewall.wanted, this.#rulesNotOver());
+      await this.#firewall.apply({ plan: withinCapabilities(plan, backend.capabilities), rules }, why);
+    }, this.#signal);
+  }
+
+  #rulesNotOver(): readonly Rule[] {
     const now = Date.now();
-    this.#unreadableSince ??= now;
-    const held = onUnreadable === "hold" && now - this.#unreadableSince < maxHoldMs;
-    const applied = onUnreadable === "hold" && !held ? "release" : onUnreadable;
-    if (applied !== this.#applied) this.#tell({ type: "unreadable", time: now, error, applied });
-    this.#applied = applied;
-    const plans = {
-      hold: () => this.#stillRuled(now),
-      release: () => NOTHING,
-      widen: () => {
-        this.#planned = this.#notOver(now);
-        return widenedPlan(this.#planned, neverBlock);
-      },
-    };
-    await this.#orTell(async () => {
-      const plan = withinCapabilities(plans[applied](), backend.capabilities);
-      await this.#apply(plan, applied === "hold" ? "rules" : "unreadable");
-    });
-  }
-
-  /** What is in force, without that of rules which were taken away since, or whose time has run out. */
-  #stillRuled(now: number): Plan {
-    const texts = new Set(this.#notOver(now).map(formatRule));
-    const stays = this.#ruling.map((rule) => texts.has(formatRule(rule)));
-    return { ...this.#plan, patterns: this.#plan.patterns.filter(({ rule }) => rule === null || stays[rule]) };
-  }
-
-  #notOver(now: number): readonly Rule[] {
     const since = new Map(this.#state.rules.map((rule) => [rule.text, rule.since]));
     return this.#rules.filter((rule) => now < (since.get(formatRule(rule)) ?? now) + (rule.forMs ?? Infinity));
-  }
-
-  /** The firewall's own failures end no filter: it tries again at the next poll. */
-  async #orTell(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-      this.#failures.worked();
-    } catch (error) {
-      if (this.#signal.aborted) throw this.#signal.reason;
-      this.#inDoubt = true;
-      this.#failures.failed(toXFilterError(error));
-    }
-  }
-
-  /** Asks the firewall only when there is something to change, to look at or to renew. */
-  async #apply(plan: Plan, why: ClearedReason): Promise<void> {
-    const { reconcileMs, leaseMs } = this.#options;
-    const start = performance.now();
-    const { patterns } = this.#plan;
-    // Where the rules changed places, the same patterns may stand in another order.
-    const changed =
-      plan.patterns.length !== patterns.length || plan.patterns.some(({ key }, place) => key !== patterns[place]!.key);
-    if (this.#inDoubt || start - this.#inspectedAt >= reconcileMs) await this.#inspect(!this.#inDoubt);
-    const renew = leaseMs !== null && start - this.#reconciledAt >= leaseMs / 3;
-    if (!changed && !this.#inDoubt && !renew) return;
-    try {
-      await this.#options.backend.reconcile(plan, { signal: this.#signal });
-      this.#adopted = true;
-    } catch (error) {
-      // Whoever was interrupted may have been done.
-      this.#adopted ||= this.#signal.aborted;
-      throw error;
-    }
-    this.#lastApplyMs = performance.now() - start;
-    this.#reconciledAt = start;
-    this.#inDoubt = false;
-    this.#plan = plan;
-    this.#ruling = this.#planned;
-    this.#inForce.replace(plan, this.#planned, why);
-  }
-
-  /** Looks at what the firewall really holds. `expected`: it should be what was put there. */
-  async #inspect(expected: boolean): Promise<void> {
-    const installed = await this.#options.backend.inspect({ signal: this.#signal });
-    this.#inspectedAt = performance.now();
-    const differences = this.#inForce.compare(installed);
-    if (!expected || (installed.bites && differences.length === 0)) return;
-    this.#tell({ type: "repaired", time: Date.now(), problems: [...installed.problems, ...differences] });
-    this.#inDoubt = true;
   }
 
   status(): Omit<FilterStatus, "running" | "polls" | "missedPolls" | "lastPollMs"> {
     return {
       bootId: this.#bootId,
-      lastApplyMs: this.#lastApplyMs,
-      inForce: this.#inForce.list(),
       unenforceable: [...this.#unenforceable.values()],
-      unreadableSince: this.#unreadableSince,
+      unreadableSince: this.#unreadable.since,
+      ...this.#firewall.status(),
     };
   }
 
-  /** Takes what is in force out of the firewall, or leaves it. What another filter left is not ours before it was adopted. */
   async close(keep: boolean): Promise<void> {
-    if (this.#bootId === null) return;
-    await this.#options.backend.close({ keep: keep || !this.#adopted });
-    if (!keep) this.#inForce.replace(NOTHING, [], "stopped");
+    await this.#firewall.close(keep);
   }
 }

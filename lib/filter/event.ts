@@ -1,4 +1,5 @@
 import type { XFilterError } from "../errors.ts";
+import type { GuestInterface } from "../guest-interface.ts";
 import type { PlannedPattern, Unenforceable } from "../rules/pattern.ts";
 import type { Rule } from "../rules/rule.ts";
 
@@ -10,8 +11,9 @@ import type { Rule } from "../rules/rule.ts";
  * | `set` | a pattern was put in force |
  * | `cleared` | a pattern was taken out of the firewall |
  * | `unenforceable` | a rule asks for what no firewall outside of the guest can do; once for each socket |
- * | `repaired` | somebody else had changed what is ours in the firewall, and it was made again |
- * | `failed` | the firewall could not be changed, or the state not be written; what was in force is, as far as is known. Tried again at each poll, told once until it works or fails otherwise |
+ * | `repaired` | somebody else had changed what is ours in the firewall, and it was made again: it is in force when this is told |
+ * | `rebound` | the guest has other network devices than before, and what is in force is at these. What went by a device that was not known before passed |
+ * | `failed` | the firewall could not be changed or looked at, a device of the guest not be found, or the state not be written; what was in force is, as far as is known. Tried again at each poll, told once until it works or fails otherwise |
  * | `unreadable` | the guest cannot be read, and `onUnreadable` was applied; once until it can again |
  * | `readable` | the guest can be read again |
  * | `booted` | the guest booted anew: what was known of its processes is void |
@@ -31,6 +33,7 @@ export type FilterEvent = { /** Milliseconds since 1970. */ readonly time: numbe
     }
   | ({ readonly type: "unenforceable"; readonly matched: Rule } & Unenforceable)
   | { readonly type: "repaired"; readonly problems: readonly string[] }
+  | { readonly type: "rebound"; readonly interfaces: readonly GuestInterface[] }
   | { readonly type: "failed"; readonly error: XFilterError }
   | { readonly type: "unreadable"; readonly error: XFilterError; readonly applied: OnUnreadable }
   | { readonly type: "readable" }

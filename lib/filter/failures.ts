@@ -1,4 +1,4 @@
-import type { XFilterError } from "../errors.ts";
+import { toXFilterError, type XFilterError } from "../errors.ts";
 import type { FilterEvent } from "./event.ts";
 
 /** @internal Tells what fails once, until it works or fails otherwise: polls come many a second. */
@@ -15,7 +15,14 @@ export class Failures {
     this.#failing = error.message;
   }
 
-  worked(): void {
-    this.#failing = "";
+  /** Tells that the work failed, instead of rejecting; but rejects with the signal's reason when that is why. */
+  async orTell(work: () => Promise<void> | void, signal: AbortSignal): Promise<void> {
+    try {
+      await work();
+      this.#failing = "";
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      this.failed(toXFilterError(error));
+    }
   }
 }

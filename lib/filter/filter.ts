@@ -1,4 +1,5 @@
 import { argumentTypeError, toXFilterError, XFilterError } from "../errors.ts";
+import type { GuestInterface } from "../guest-interface.ts";
 import type { AbortSignalLike } from "../options.ts";
 import type { Unenforceable } from "../rules/pattern.ts";
 import type { Rule } from "../rules/rule.ts";
@@ -20,6 +21,8 @@ export interface FilterStatus {
   /** Milliseconds that the last poll took, and of these the firewall. */
   readonly lastPollMs: number;
   readonly lastApplyMs: number;
+  /** Devices at which the rules are in force; none before `start()`. */
+  readonly interfaces: readonly GuestInterface[];
   readonly inForce: readonly InForce[];
   readonly unenforceable: readonly Unenforceable[];
   /** Since when the guest cannot be read, in milliseconds since 1970; null while it can. */
@@ -32,7 +35,7 @@ export interface Filter {
    * Puts the rules in force, and then polls until `stop()`. Resolves when the first poll is in force; where that fails, nothing is
    * changed and it rejects.
    *
-   * @throws XFilterError: those of `guest.snapshot()` and of the backend
+   * @throws XFilterError: those of `guest.snapshot()`, of `guest.interfaces()` and of the backend
    */
   start(): Promise<void>;
   /** What happens from now on, until the filter ends. A consumer who is too slow is told how much it lost. */

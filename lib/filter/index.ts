@@ -6,4 +6,4 @@
 export type { ClearedReason, FilterEvent, OnUnreadable } from "./event.ts";
 export { createFilter, type Filter, type FilterStatus } from "./filter.ts";
 export type { InForce } from "./in-force.ts";
-export type { FilterOptions } from "./options.ts";
+export type { FilterOptions, GivenInterfaces } from "./options.ts";

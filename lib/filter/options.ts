@@ -16,8 +16,12 @@ export interface FilterOptions {
   readonly backend: RuleBackend;
   /** Names the guest on this host, the same after a restart: its QMP socket's path, its domain's name. */
   readonly id: string;
-  /** The host's network devices that are the guest's. */
-  readonly interfaces: readonly GuestInterface[];
+  /**
+   * The host's network devices that are the guest's. Left out: those that its QEMU has open, whichever they are from time to time.
+   * Names: those, and what is made again under one of them only while that QEMU has it open. As `guest.interfaces()` tells
+   * them: exactly those, and none that is made later.
+   */
+  readonly interfaces?: GivenInterfaces;
   /** Milliseconds from the start of one poll to the start of the next: 1 to 3,600,000, default 200. */
   readonly intervalMs?: number;
   /** Milliseconds from one look at what the firewall really holds to the next: default 5,000. */
@@ -40,13 +44,16 @@ export interface FilterOptions {
   readonly stateDirectory?: string;
 }
 
+/** Names of devices, or devices. */
+export type GivenInterfaces = readonly string[] | readonly GuestInterface[];
+
 /** @internal */
 export interface CheckedOptions {
   readonly guest: Guest;
   readonly rules: readonly Rule[];
   readonly backend: RuleBackend;
   readonly id: string;
-  readonly interfaces: readonly GuestInterface[];
+  readonly interfaces: GivenInterfaces | null;
   readonly intervalMs: number;
   readonly reconcileMs: number;
   readonly hold: "walk" | "apply";
@@ -71,12 +78,12 @@ const MIN_LEASE_MS = 1_000;
 /** @internal Throws TypeError and RangeError with the codes ERR_INVALID_OPTION and ERR_INVALID_RULE. */
 export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   checkKeys(options, KEYS);
-  const { guest, backend, id, interfaces, hold = "walk", onUnreadable = "hold" } = options;
+  const { guest, backend, id, interfaces = null, hold = "walk", onUnreadable = "hold" } = options;
   const { neverBlock = [], stateDirectory = null, onAgentDeath = "persist", intervalMs = 200 } = options;
   if (typeof guest?.snapshot !== "function") throw invalidOption("guest is not what introspect() resolves with");
   if (typeof backend?.reconcile !== "function") throw invalidOption("backend is no RuleBackend");
   if (typeof id !== "string" || id === "") throw invalidOption("id is not a text that names the guest");
-  if (!Array.isArray(interfaces)) throw invalidOption("interfaces is not a list");
+  if (interfaces !== null && !Array.isArray(interfaces)) throw invalidOption("interfaces is not a list");
   oneOf("hold", hold, ["walk", "apply"]);
   oneOf("onUnreadable", onUnreadable, ["hold", "release", "widen"]);
   if (typeof onAgentDeath !== "object" || onAgentDeath === null) oneOf("onAgentDeath", onAgentDeath, ["persist"]);

@@ -23,6 +23,10 @@ export class MemoryBackend implements RuleBackend {
   scope: GuestScope | null = null;
   /** The next calls of `reconcile` reject with these. */
   readonly failures: Error[] = [];
+  /** What `inspect` rejects with. */
+  inspectFailure: Error | null = null;
+  /** Whether reconciliations say that they repaired something. */
+  repairs = false;
   /** Runs in the middle of each reconciliation. */
   during: () => Promise<void> = async () => {};
   /** Runs when a reconciliation took effect, and may yet fail. */
@@ -35,6 +39,7 @@ export class MemoryBackend implements RuleBackend {
 
   async inspect(): Promise<Installed> {
     this.calls.push("inspect");
+    if (this.inspectFailure) throw this.inspectFailure;
     const patterns = [...this.held.values()].map((pattern) => ({ ...pattern, packets: 7 }));
     return { patterns, bites: true, problems: [] };
   }
@@ -49,7 +54,7 @@ export class MemoryBackend implements RuleBackend {
     const added = [...this.held.keys()].filter((key) => !before.has(key));
     const removed = [...before.keys()].filter((key) => !this.held.has(key));
     await this.after(signal);
-    return { added, removed, unchanged: this.held.size - added.length, repaired: false };
+    return { added, removed, unchanged: this.held.size - added.length, repaired: this.repairs };
   }
 
   async close({ keep }: { readonly keep: boolean }): Promise<void> {

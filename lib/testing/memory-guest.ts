@@ -1,6 +1,7 @@
-import { invalidOption } from "../errors.ts";
-import type { Guest, SnapshotOptions } from "../guest.ts";
+import { invalidOption, XFilterError } from "../errors.ts";
+import type { Guest, InterfacesOptions, SnapshotOptions } from "../guest.ts";
 import { type Snapshot, WalkedSnapshot } from "../snapshot.ts";
+import type { HostInterface } from "../sources/interfaces.ts";
 import { columns } from "./columns.ts";
 
 const ESTABLISHED = 1;
@@ -25,6 +26,18 @@ export interface MemoryFlow {
   readonly remotePort: number | null;
 }
 
+/** A device of the host, which the guest's QEMU has open or not. */
+export function device(name: string, index: number, open = true): HostInterface {
+  return {
+    name,
+    index,
+    mac: `02:00:00:00:00:${index.toString(16).padStart(2, "0")}`,
+    master: null,
+    guestMac: null,
+    open,
+  };
+}
+
 /** A guest of a few processes with TCP connections to 198.51.100.1, which a test changes between two polls. */
 export class MemoryGuest {
   processes: MemoryProcess[] = [];
@@ -42,6 +55,21 @@ export class MemoryGuest {
   /** How long a snapshot takes, in milliseconds. */
   takes = 0;
   readonly kernel = { banner: "Linux version 6.1", kaslrOffset: 0n, physBase: 0n };
+
+  /** What its QEMU has open; what is named is found here, too. */
+  devices: HostInterface[] = [device("tap0", 7)];
+  /** What the next look for its devices rejects with. */
+  deviceFailure: Error | null = null;
+
+  async interfaces({ names }: InterfacesOptions = {}): Promise<readonly HostInterface[]> {
+    if (this.deviceFailure) throw this.deviceFailure;
+    if (!names) return this.devices.filter(({ open }) => open);
+    return names.map((name) => {
+      const found = this.devices.find((device) => device.name === name);
+      if (!found) throw new XFilterError("INTERFACE_NOT_FOUND", `no ${name}`, "");
+      return found;
+    });
+  }
 
   asGuest(): Guest {
     return this as unknown as Guest;

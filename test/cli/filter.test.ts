@@ -104,6 +104,17 @@ describe("xfilter filter with dry-run", () => {
       code: 1,
     });
   });
+  it("goes on when nobody reads what it prints, and says so", async () => {
+    const { stderr, code } = await xfilter(
+      dryRun("--rules", path("rules"), "--audit", path("audit-unread")),
+      (child) => {
+        child.stdout.destroy();
+        child.stderr.once("data", () => child.kill("SIGINT"));
+      },
+    );
+    expect({ stderr, code }).toEqual({ stderr: expect.stringMatching(/^xfilter: warning: Nobody reads/i), code: 0 });
+    expect(readFileSync(path("audit-unread"), "utf8")).toContain('"why":"stopped"');
+  });
   it("wants --pause for --hold", async () => {
     const { stderr, code } = await xfilter(dryRun("--rules", path("rules"), "--hold", "apply"));
     expect({ stderr, code }).toEqual({ stderr: expect.stringContaining("--pause"), code: 2 });

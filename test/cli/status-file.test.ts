@@ -15,8 +15,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const status = { bootId: null, inForce: [], unenforceable: [], unreadableSince: null } as unknown as FilterStatus;
-const newFile = (guest = GUEST) => new StatusFile(directory, guest, () => [status, []], expect.unreachable);
+const status = {
+  bootId: null,
+  interfaces: [],
+  inForce: [],
+  unenforceable: [],
+  unreadableSince: null,
+} as unknown as FilterStatus;
+const newFile = (guest = GUEST) => new StatusFile(directory, guest, () => status, expect.unreachable);
 
 it("a second filter of one guest is refused while the first runs, and another guest's is not", () => {
   const first = newFile();

@@ -1,13 +1,12 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { XFilterError } from "../../../lib/errors.ts";
 import { createFilter, type Filter, type FilterEvent, type FilterOptions } from "../../../lib/filter/index.ts";
 import { MemoryBackend } from "../../../lib/testing/memory-backend.ts";
-import { MemoryGuest } from "../../../lib/testing/memory-guest.ts";
+import { device, MemoryGuest } from "../../../lib/testing/memory-guest.ts";
 
-const interfaces = [{ name: "tap0", index: 7, mac: "02:00:00:00:00:01" }];
 const NO_SSH_FOR_MALLORY = "deny tcp from any to any 22 out uid 1003";
 
 let guest: MemoryGuest;
@@ -35,7 +34,7 @@ afterEach(async () => {
 
 async function started(options: Partial<FilterOptions> = {}): Promise<Filter> {
   filter = createFilter({
-    ...{ guest: guest.asGuest(), backend, id: "vm1", interfaces, rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
+    ...{ guest: guest.asGuest(), backend, id: "vm1", rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
     ...options,
   });
   await filter.start();
@@ -102,7 +101,7 @@ describe("a filter that cannot start", () => {
 
   it("leaves nothing behind when it is stopped while the firewall is at work", async () => {
     filter = createFilter({
-      ...{ guest: guest.asGuest(), backend, id: "vm1", interfaces, rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
+      ...{ guest: guest.asGuest(), backend, id: "vm1", rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
     });
     const applied = new Promise<void>((resolve) => {
       backend.after = async (signal) => {
@@ -145,7 +144,7 @@ describe("a filter that polls", () => {
 
   it("says who was blocked and by which rule", async () => {
     filter = createFilter({
-      ...{ guest: guest.asGuest(), backend, id: "vm1", interfaces, rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
+      ...{ guest: guest.asGuest(), backend, id: "vm1", rules: [NO_SSH_FOR_MALLORY], intervalMs: 5 },
     });
     const events = filter.events();
     await filter.start();
@@ -184,12 +183,44 @@ describe("a filter that polls", () => {
     expect(inForce()).toEqual(["40003 → 22"]);
   });
 
-  it("repairs what somebody else took out of the firewall", async () => {
+  it("repairs what somebody else took out of the firewall, and tells it when it is done", async () => {
+    const filter = await started({ reconcileMs: 100 });
+    let told = false;
+    const repaired = event(filter.events(), "repaired").finally(() => {
+      told = true;
+    });
+    backend.during = async () => {
+      await polls(0);
+      expect(told).toBe(false);
+    };
+    backend.held.clear();
+    expect(await repaired).toMatchObject({ problems: ["1 patterns were missing, 0 were not ours"] });
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("tells of a repair that took a second try", async () => {
     const events = (await started({ reconcileMs: 100 })).events();
     backend.held.clear();
-    expect(await event(events, "repaired")).toMatchObject({ problems: ["1 patterns were missing, 0 were not ours"] });
-    await polls(2);
+    backend.failures.push(new XFilterError("BACKEND_FAILED", "busy", ""));
+    await event(events, "failed");
+    await event(events, "repaired");
     expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("tells of what the backend itself found missing while it changed something", async () => {
+    const events = (await started()).events();
+    backend.repairs = true;
+    guest.flows = [];
+    await event(events, "repaired");
+  });
+
+  it("blocks a new connection although the firewall cannot be looked at", async () => {
+    const events = (await started({ reconcileMs: 100 })).events();
+    backend.inspectFailure = new XFilterError("BACKEND_FAILED", "no listing", "");
+    await event(events, "failed");
+    guest.flows = [...guest.flows, { pid: 103, localPort: 40004, remotePort: 22 }];
+    expect(await event(events, "set")).toMatchObject({ pattern: { local: { port: 40004 } } });
+    expect(inForce()).toContain("40004 → 22");
   });
 
   it("tries again when the firewall fails", async () => {
@@ -286,6 +317,26 @@ describe("a filter that polls", () => {
     while (!order.includes("applied")) await polls(1);
     expect(order).toMatch(/applied resumed/);
   });
+
+  it("does so at the start, too, and starts where it ran on too early", async () => {
+    let resumed = false;
+    const snapshot = guest.snapshot.bind(guest);
+    guest.snapshot = async (options) => {
+      resumed = false;
+      return snapshot(options).finally(() => {
+        resumed = true;
+      });
+    };
+    backend.during = async () => expect(resumed).toBe(false);
+    await started({ hold: "apply" });
+    expect(backend.calls).toEqual(["open", "reconcile"]);
+    await filter!.stop();
+    backend.after = async () => {
+      guest.afterPause = new XFilterError("PAUSE_BUDGET", "it ran on", "");
+    };
+    await started({ hold: "apply" });
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
 });
 
 describe("a guest that cannot be read", () => {
@@ -358,6 +409,27 @@ describe("a guest that cannot be read", () => {
     ]);
   });
 
+  it("counts as one that cannot be read when it takes long, until it was read", async () => {
+    vi.useFakeTimers();
+    try {
+      const events = (await started({ onUnreadable: "release" })).events();
+      guest.takes = 12_000;
+      const unreadable = event(events, "unreadable");
+      await vi.advanceTimersByTimeAsync(9_000);
+      expect(inForce()).toEqual(["40003 → 22"]);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(await unreadable).toMatchObject({ applied: "release", error: { code: "SNAPSHOT_LATE" } });
+      expect(inForce()).toEqual([]);
+      const readable = event(events, "readable");
+      guest.takes = 0;
+      await vi.advanceTimersByTimeAsync(3_000);
+      await readable;
+      expect(inForce()).toEqual(["40003 → 22"]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it("ends the filter when it is gone, and nothing is left", async () => {
     const events = (await started()).events();
     guest.failure = new XFilterError("SOURCE_GONE", "QEMU has ended", "");
@@ -373,7 +445,71 @@ describe("a guest that boots anew", () => {
     guest.flows = [];
     await event(events, "booted");
     expect(await event(events, "cleared")).toMatchObject({ why: "booted" });
-    expect(backend.calls.slice(-3)).toEqual(["open", "inspect", "reconcile"]);
+    expect(backend.calls.slice(-3)).toEqual(["close, kept", "open", "reconcile"]);
+  });
+});
+
+describe("a guest's device", () => {
+  const bound = () => backend.scope!.interfaces.map(({ name, index }) => `${name} ${index}`);
+  const watched = { reconcileMs: 100 };
+
+  it("that is made again is found at the next look, and what was in force is in force there", async () => {
+    const events = (await started(watched)).events();
+    guest.devices = [device("tap0", 8)];
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "tap0", index: 8 }] });
+    expect(bound()).toEqual(["tap0 8"]);
+    expect(filter!.status().interfaces).toMatchObject([{ index: 8 }]);
+    expect(backend.calls.slice(-4)).toEqual(["close, kept", "open", "inspect", "reconcile"]);
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("that the guest gets beside the first is filtered from the next look on", async () => {
+    const events = (await started(watched)).events();
+    guest.devices = [device("tap0", 7), device("tap1", 9)];
+    await event(events, "rebound");
+    expect(bound()).toEqual(["tap0 7", "tap1 9"]);
+  });
+
+  it("is looked for again while the guest has none, and what is in force stays as it is", async () => {
+    const events = (await started(watched)).events();
+    guest.deviceFailure = new XFilterError("INTERFACE_NOT_FOUND", "no tap", "");
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "INTERFACE_NOT_FOUND" } });
+    expect(inForce()).toEqual(["40003 → 22"]);
+    guest.deviceFailure = null;
+    guest.devices = [device("tap0", 8)];
+    await event(events, "rebound");
+  });
+
+  it("that was named and is made again counts only where the guest's QEMU has it open", async () => {
+    guest.devices = [device("tap0", 7), device("veth0", 9, false)];
+    const events = (await started({ ...watched, interfaces: ["tap0", "veth0"] })).events();
+    expect(bound()).toEqual(["tap0 7", "veth0 9"]);
+    guest.devices = [device("tap0", 8), device("veth0", 10, false)];
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "tap0", index: 8 }] });
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "INTERFACE_CHANGED" } });
+    expect(bound()).toEqual(["tap0 8"]);
+  });
+
+  it("that was named and is gone takes the rules from no other", async () => {
+    guest.devices = [device("tap0", 7), device("tap1", 9)];
+    const events = (await started({ ...watched, interfaces: ["tap0", "tap1"] })).events();
+    guest.devices = [device("tap1", 9)];
+    await event(events, "rebound");
+    expect(bound()).toEqual(["tap1 9"]);
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "INTERFACE_NOT_FOUND" } });
+  });
+
+  it("that was given as it is stays the only one", async () => {
+    await started({ ...watched, interfaces: [device("tap0", 7)] });
+    guest.devices = [device("tap0", 8)];
+    while (!backend.calls.includes("inspect")) await polls(1);
+    await polls(2);
+    expect(bound()).toEqual(["tap0 7"]);
+  });
+
+  it("that cannot be found keeps a filter from starting", async () => {
+    await expect(started({ interfaces: ["tap0", "tap9"] })).rejects.toMatchObject({ code: "INTERFACE_NOT_FOUND" });
+    expect(backend.calls).toEqual([]);
   });
 });
 

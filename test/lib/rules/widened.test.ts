@@ -47,6 +47,22 @@ describe("a plan without who", () => {
       "out tcp6 *:* *:* drop",
     ]);
   });
+  it("names less of the ends where there is no room for all of them, and lets nothing more go", () => {
+    const rules = parseRules([
+      "allow tcp from any 80 to 198.51.100.0/24 out",
+      "deny tcp from 10.0.2.15 1-9 to 192.0.2.7,192.0.2.8 22 out uid 1003",
+    ]);
+    const within = (maxFlows: number) => widenedPlan(rules, ["192.0.2.7"], maxFlows).patterns.map(({ key }) => key);
+    expect(within(100)).toContain("out tcp4 10.0.2.15:9 192.0.2.8:22 drop");
+    expect(within(10)).toEqual([
+      ...["out tcp4 *:80 192.0.2.7:* accept", "out tcp4 *:80 198.51.100.0/24:* accept"],
+      ...["out tcp4 *:80 192.0.2.7:22 drop", "out tcp4 *:80 192.0.2.8:22 drop"],
+      ...["out tcp4 *:* 192.0.2.7:* accept", "out tcp4 *:* 192.0.2.7:22 drop", "out tcp4 *:* 192.0.2.8:22 drop"],
+    ]);
+    const least = ["out tcp4 *:* 192.0.2.7:* accept", "out tcp4 *:* *:* drop"];
+    expect(within(6)).toEqual(least);
+    expect(within(1)).toEqual(least);
+  });
   it("holds no two patterns for the same packets, and blocks nothing that no rule does", () => {
     fc.assert(
       fc.property(fc.array(writtenRule, { maxLength: 3 }), (written) => {

@@ -1,0 +1,185 @@
+import { toXFilterError, type XFilterError } from "../errors.ts";
+import type { GuestInterface } from "../guest-interface.ts";
+import type { Plan } from "../rules/pattern.ts";
+import type { Rule } from "../rules/rule.ts";
+import { areSame, findDevices, findDevicesAgain } from "./devices.ts";
+import type { ClearedReason, FilterEvent } from "./event.ts";
+import { type InForce, InForceTable } from "./in-force.ts";
+import type { CheckedOptions } from "./options.ts";
+
+/** @internal A plan, and the rules that its patterns name by their index. */
+export interface Ruling {
+  readonly plan: Plan;
+  readonly rules: readonly Rule[];
+}
+
+/** @internal */
+export const NO_RULING: Ruling = { plan: { patterns: [], unenforceable: [] }, rules: [] };
+
+/** From one look that failed to the next, if they are not more often anyway. */
+const LOOK_AGAIN_MS = 1_000;
+
+/** @internal What a guest's firewall holds: put there by its backend, looked at now and then, mended, renewed. Calls must not overlap. */
+export class Firewall {
+  readonly #options: CheckedOptions;
+  readonly #tell: (event: FilterEvent) => void;
+  readonly #signal: AbortSignal;
+  readonly #inForce: InForceTable;
+  #bootId = "";
+  #interfaces: readonly GuestInterface[] = [];
+  #open = false;
+  #wanted = NO_RULING;
+  #why: ClearedReason = "gone";
+  /** Whether it may hold something else than what is wanted. */
+  #inDoubt = true;
+  /** Whether what it holds for the guest may be this filter's doing. */
+  #adopted = false;
+  /** What was found missing or strange, and is not mended yet. */
+  #damage: readonly string[] = [];
+  /** Whether it was opened for other devices, at which nothing is in force yet. */
+  #rebound = false;
+  #nextLook = 0;
+  #renewed = 0;
+  #lastApplyMs = 0;
+
+  constructor(options: CheckedOptions, tell: (event: FilterEvent) => void, signal: AbortSignal) {
+    this.#options = options;
+    this.#tell = tell;
+    this.#signal = signal;
+    this.#inForce = new InForceTable(tell);
+  }
+
+  /** For a boot of the guest, the first or another. Changes nothing. */
+  async open(bootId: string): Promise<void> {
+    const { guest, interfaces, reconcileMs } = this.#options;
+    if (this.#bootId === "") this.#interfaces = await findDevices(guest, interfaces);
+    this.#bootId = bootId;
+    this.#nextLook = performance.now() + reconcileMs;
+    await this.#reopen();
+  }
+
+  async #reopen(): Promise<void> {
+    const { backend, id, leaseMs } = this.#options;
+    if (this.#open) await backend.close({ keep: true });
+    this.#open = false;
+    this.#inDoubt = true;
+    const scope = { id, bootId: this.#bootId, interfaces: this.#interfaces };
+    await backend.open(scope, { signal: this.#signal, leaseMs });
+    this.#open = true;
+  }
+
+  /** What is in force, or was to be when the firewall failed. */
+  get wanted(): Ruling {
+    return this.#wanted;
+  }
+
+  /** Asks the firewall only when there is something to change or to renew. */
+  async apply(ruling: Ruling, why: ClearedReason): Promise<void> {
+    const changed = !isSamePlan(ruling.plan, this.#wanted.plan);
+    this.#wanted = ruling;
+    // What failed to be taken out keeps its reason.
+    if (changed || !this.#inDoubt) this.#why = why;
+    if (changed || this.#inDoubt || this.#isDue()) await this.#reconcile();
+  }
+
+  /** Renews what ends by itself, when it is time. */
+  async renew(): Promise<void> {
+    if (this.#isDue()) await this.#reconcile();
+  }
+
+  #isDue(): boolean {
+    const { leaseMs } = this.#options;
+    return leaseMs !== null && performance.now() - this.#renewed >= leaseMs / 3;
+  }
+
+  /**
+   * When it is time, looks at what the firewall really holds, and which devices the guest has by now, and mends what is not as it
+   * has to be.
+   */
+  async look(): Promise<void> {
+    const { reconcileMs } = this.#options;
+    const now = performance.now();
+    if (now < this.#nextLook) return;
+    this.#nextLook = now + Math.min(reconcileMs, LOOK_AGAIN_MS);
+    const problem = await this.#rebind();
+    await this.#inspect();
+    if (this.#inDoubt) await this.#reconcile();
+    if (problem) throw problem;
+    this.#nextLook = now + reconcileMs;
+  }
+
+  /** To the devices that the guest has by now. What cannot be found out about them comes back. */
+  async #rebind(): Promise<XFilterError | null> {
+    const { guest, interfaces } = this.#options;
+    try {
+      const { devices, problem } = await findDevicesAgain(guest, interfaces, this.#interfaces);
+      if (areSame(devices, this.#interfaces)) return problem;
+      this.#interfaces = devices;
+      this.#rebound = true;
+      await this.#reopen();
+      return problem;
+    } catch (error) {
+      if (this.#signal.aborted) throw this.#signal.reason;
+      return toXFilterError(error);
+    }
+  }
+
+  async #inspect(): Promise<void> {
+    if (!this.#open) return;
+    const installed = await this.#options.backend.inspect({ signal: this.#signal });
+    const differences = this.#inForce.compare(installed);
+    // In doubt, nothing is known that could have been changed by others.
+    if (this.#inDoubt || (installed.bites && differences.length === 0)) return;
+    this.#damage = [...installed.problems, ...differences];
+    this.#inDoubt = true;
+  }
+
+  async #reconcile(): Promise<void> {
+    const { backend } = this.#options;
+    const start = performance.now();
+    const { plan, rules } = this.#wanted;
+    const found = this.#damage;
+    this.#inDoubt = true;
+    try {
+      if (!this.#open) await this.#reopen();
+      const { repaired } = await backend.reconcile(plan, { signal: this.#signal });
+      this.#adopted = true;
+      if (repaired && found.length === 0) this.#damage = ["what is ours was found changed while it was to be changed"];
+    } catch (error) {
+      // Whoever was interrupted may have been done.
+      this.#adopted ||= this.#signal.aborted;
+      throw error;
+    }
+    this.#lastApplyMs = performance.now() - start;
+    this.#renewed = start;
+    this.#inDoubt = false;
+    this.#inForce.replace(plan, rules, this.#why);
+    this.#tellMended();
+  }
+
+  #tellMended(): void {
+    const time = Date.now();
+    if (this.#rebound) this.#tell({ type: "rebound", time, interfaces: this.#interfaces });
+    else if (this.#damage.length > 0) this.#tell({ type: "repaired", time, problems: this.#damage });
+    this.#rebound = false;
+    this.#damage = [];
+  }
+
+  status(): { lastApplyMs: number; interfaces: readonly GuestInterface[]; inForce: readonly InForce[] } {
+    return { lastApplyMs: this.#lastApplyMs, interfaces: this.#interfaces, inForce: this.#inForce.list() };
+  }
+
+  /** Takes what is in force out, or leaves it. What another filter left is not ours before it was adopted. */
+  async close(keep: boolean): Promise<void> {
+    if (this.#bootId === "") return;
+    await this.#options.backend.close({ keep: keep || !this.#adopted });
+    if (!keep) this.#inForce.replace(NO_RULING.plan, [], "stopped");
+  }
+}
+
+/** Where rules changed places, the same patterns may stand in another order. */
+function isSamePlan({ patterns }: Plan, other: Plan): boolean {
+  return (
+    patterns.length === other.patterns.length && patterns.every(({ key }, place) => key === other.patterns[place]!.key)
+  );
+}
