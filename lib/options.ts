@@ -8,6 +8,16 @@ export interface AbortSignalLike {
   removeEventListener(type: "abort", listener: () => void): void;
 }
 
+/**
+ * The signal that one is given or has to give where the work is Node.js's own: the `AbortSignal` of the program's types, where
+ * they know it (TypeScript's `dom`, `@types/node`), and what is used of it otherwise.
+ */
+export type ProgramAbortSignal = typeof globalThis extends {
+  readonly AbortSignal: { readonly prototype: infer Signal extends AbortSignalLike };
+}
+  ? Signal
+  : AbortSignalLike;
+
 /** @internal Throws unless it is an object that has no other keys than these: a misspelt option is no default. */
 export function checkKeys(options: object, known: readonly string[], name = "the options"): void {
   if (typeof options !== "object" || options === null) throw invalidOption(`${name} are not an object`);

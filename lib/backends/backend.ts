@@ -1,5 +1,6 @@
 import type { XFilterError } from "../errors.ts";
 import type { GuestInterface } from "../guest-interface.ts";
+import type { ProgramAbortSignal } from "../options.ts";
 import type { FlowPattern, Plan } from "../rules/pattern.ts";
 import type { Direction, RuleAction } from "../rules/rule.ts";
 
@@ -52,7 +53,7 @@ export interface Reconciled {
 
 /** How a backend is opened. */
 export interface OpenOptions {
-  readonly signal: AbortSignal;
+  readonly signal: ProgramAbortSignal;
   /** Milliseconds after which what is in force ends by itself unless a reconciliation renews it; null: it stays. */
   readonly leaseMs: number | null;
 }
@@ -64,9 +65,9 @@ export interface RuleBackend {
   /** Checks tools, privileges and interfaces. Changes nothing in the firewall: what an earlier agent left is adopted by the first reconciliation. */
   open(scope: GuestScope, options: OpenOptions): Promise<void>;
   /** What is in force for the guest, and whether it still bites. */
-  inspect(options: { readonly signal: AbortSignal }): Promise<Installed>;
+  inspect(options: { readonly signal: ProgramAbortSignal }): Promise<Installed>;
   /** Makes the firewall hold the plan, in one step: all of it or nothing. */
-  reconcile(plan: Plan, options: { readonly signal: AbortSignal }): Promise<Reconciled>;
+  reconcile(plan: Plan, options: { readonly signal: ProgramAbortSignal }): Promise<Reconciled>;
   /** Takes what is in force out of the firewall, or leaves it there (`keep`). */
   close(options: { readonly keep: boolean }): Promise<void>;
 }

@@ -1,4 +1,5 @@
 export type { GuestInterface } from "../guest-interface.ts";
+export type { AbortSignalLike, ProgramAbortSignal } from "../options.ts";
 export type {
   FlowPattern,
   PatternReason,

@@ -1,20 +1,64 @@
 import * as v from "valibot";
 import { argumentTypeError } from "../errors.ts";
+import type { Owner } from "../socket.ts";
+import type { RuleProtocol } from "./rule.ts";
+
+/**
+ * What a plan has to know of the plans before it: whom pids meant, who descends from whom, which sockets are blocked and
+ * since when rules are set. JSON as it is. It holds for one boot of one guest: keep it with the boot's id, and throw it away with it.
+ */
+export interface PlanState {
+  readonly version: 1;
+  readonly rules: readonly RuleState[];
+  /** Sockets that are blocked. */
+  readonly held: readonly HeldFlow[];
+  /** What was in force: it is not given up for what comes after it when there is no room for all. */
+  readonly inForce: readonly string[];
+}
+
+/** What stays known of a rule. */
+export interface RuleState {
+  /** The rule's canonical text, by which it is known whatever stands around it. */
+  readonly text: string;
+  /** When it was set: `now` of its first plan. */
+  readonly since: number;
+  /** Whom its bare pids meant when they were seen first. */
+  readonly pins: readonly ProcessId[];
+  /** Descendants that are known, and in how many plans in a row each was missing. */
+  readonly descendants: readonly (ProcessId & { readonly missing: number })[];
+}
+
+/** A process; `startTime` in nanoseconds from the guest's boot, in decimal. */
+export interface ProcessId {
+  readonly pid: number;
+  readonly startTime: string;
+}
+
+/** A socket that rules block, also after its process has let it go. */
+export interface HeldFlow {
+  /** Address of the `sock`, in hex. */
+  readonly sock: string;
+  readonly inode: number;
+  readonly netns: number | null;
+  readonly protocol: RuleProtocol;
+  readonly families: readonly (4 | 6)[];
+  readonly local: { readonly address: string | null; readonly port: number };
+  readonly remote: { readonly address: string; readonly port: number } | null;
+  /** In how many plans in a row the socket was missing from a snapshot that was not whole. */
+  readonly missing: number;
+  /** Rules that block it, by their index in `PlanState.rules`, and by which owner each of them does. */
+  readonly rules: readonly { readonly rule: number; readonly owner: Owner | null }[];
+}
 
 const whole = v.pipe(v.number(), v.integer(), v.minValue(0));
 const decimal = v.pipe(v.string(), v.regex(/^\d{1,20}$/));
-const processId = v.strictObject({ pid: whole, startTime: decimal });
 const family = v.picklist([4, 6]);
 const owner = v.strictObject({ pid: whole, fd: whole, comm: v.string(), uid: v.nullable(whole) });
 
 const ruleState = v.strictObject({
-  /** The rule's canonical text, by which it is known whatever stands around it. */
   text: v.string(),
-  /** When it was set: `now` of its first plan. */
   since: v.number(),
-  /** Whom its bare pids meant when they were seen first. */
-  pins: v.array(processId),
-  /** Descendants that are known, and in how many plans in a row each was missing. */
+  pins: v.array(v.strictObject({ pid: whole, startTime: decimal })),
   descendants: v.array(v.strictObject({ pid: whole, startTime: decimal, missing: whole })),
 });
 
@@ -26,9 +70,7 @@ const heldFlow = v.strictObject({
   families: v.array(family),
   local: v.strictObject({ address: v.nullable(v.string()), port: whole }),
   remote: v.nullable(v.strictObject({ address: v.string(), port: whole })),
-  /** In how many plans in a row the socket was missing from a snapshot that was not whole. */
   missing: whole,
-  /** Rules that block it: index into `rules`. */
   rules: v.array(v.strictObject({ rule: whole, owner: v.nullable(owner) })),
 });
 
@@ -36,21 +78,8 @@ const planState = v.strictObject({
   version: v.literal(1),
   rules: v.array(ruleState),
   held: v.array(heldFlow),
-  /** What was in force: it is not given up for what comes after it when there is no room for all. */
   inForce: v.array(v.string()),
 });
-
-/**
- * What a plan has to know of the plans before it: whom pids meant, who descends from whom, which sockets are blocked and
- * since when rules are set. JSON as it is. It holds for one boot of one guest: keep it with the boot's id, and throw it away with it.
- */
-export type PlanState = Readonly<v.InferOutput<typeof planState>>;
-/** @internal */
-export type RuleState = v.InferOutput<typeof ruleState>;
-/** @internal */
-export type HeldFlow = v.InferOutput<typeof heldFlow>;
-/** @internal */
-export type ProcessId = v.InferOutput<typeof processId>;
 
 /** @internal Polls in a row for which that which is missing is still believed in, while the guest cannot be read as a whole. */
 export const MISSING_MAX = 5;

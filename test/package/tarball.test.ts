@@ -123,10 +123,30 @@ describe("the tarball", () => {
   // TypeScript's oldest version that api.md names, and the one of this checkout.
   const compilers = ["node_modules/.bin/tsc", join(root, "node_modules/.bin/tsc")];
   it.each(compilers)("has types that need neither @types/node nor more than ES2022, by %s", (tsc) => {
-    const program = `
-      import { introspect, type Guest } from "xfilter-core";
-      export const attached: Promise<Guest> = introspect({ vmcore: "memory.elf" });`;
-    expect(compile(tsc, program, ["es2022"])).toBe("");
+    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const entries = Object.keys(exports).filter((path) => !path.endsWith(".json"));
+    expect(entries).toContain("./filter");
+    const program = entries.map((path, i) => `export * as entry${i} from "${path.replace(".", "xfilter-core")}";`);
+    expect(compile(tsc, program.join("\n"), ["es2022"])).toBe("");
+  });
+  it.each(compilers)("has types that a backend of one's own can be written by, by %s", (tsc) => {
+    const backend = `
+      import type { RuleBackend } from "xfilter-core/backends";
+      declare function run(command: string, signal: AbortSignal): Promise<void>;
+      export const own: RuleBackend = {
+        name: "own",
+        capabilities: { actions: { out: ["drop"], in: [] }, families: [4], counters: false, leases: false },
+        open: (_scope, { signal }) => run("open", signal),
+        inspect: async ({ signal }) => (await run("look", signal), { patterns: [], bites: true, problems: [] }),
+        reconcile: async (plan, { signal }: { readonly signal: AbortSignal }) => {
+          await run("change", signal);
+          return { added: plan.patterns.map(({ key }) => key), removed: [], unchanged: 0, repaired: false };
+        },
+        close: async () => {},
+      };`;
+    expect(compile(tsc, backend, ["es2022", "dom"])).toBe("");
+    const signal = "interface AbortSignal { readonly aborted: boolean; readonly reason: unknown }";
+    expect(compile(tsc, `${signal}\n${backend}`, ["es2022"])).toBe("");
   });
   it.each(compilers)(
     "has types for a signal and for `await using` where the program's types know them, by %s",

@@ -1,4 +1,5 @@
 import type { XFilterError } from "../../errors.ts";
+import type { ProgramAbortSignal } from "../../options.ts";
 import type { InstalledPattern } from "../backend.ts";
 import { PREFIX } from "../names.ts";
 import { refused } from "../program.ts";
@@ -26,7 +27,7 @@ export interface TableName {
 export async function installedGuests({
   signal,
 }: {
-  readonly signal: AbortSignal;
+  readonly signal: ProgramAbortSignal;
 }): Promise<readonly InstalledGuest[]> {
   const guests: InstalledGuest[] = [];
   const tables = await tablesOfOurs(signal);
@@ -65,7 +66,7 @@ async function tablesOfOurs(signal: AbortSignal): Promise<(TableName & { handle:
 /** Takes out what is in force for these guests, in one step. The agent of a guest, if it runs, puts it back. */
 export async function removeGuests(
   guests: readonly Pick<InstalledGuest, "table">[],
-  { signal }: { readonly signal: AbortSignal },
+  { signal }: { readonly signal: ProgramAbortSignal },
 ): Promise<void> {
   const names = guests.map(({ table }) => table);
   const foreign = names.find((table) => !ours(table));
