@@ -106,6 +106,11 @@ export class LabGuest {
     return async () => parseHeard(await this.lab("ask", control, "report"));
   }
 
+  /** A web server, over IPv4: whatever it is asked for, the answer has so many bytes. */
+  async serveWeb(uid: number, port: number, bytes: number): Promise<void> {
+    await this.lab("web", `uid=${uid}`, "comm=web", `port=${port}`, `bytes=${bytes}`);
+  }
+
   private lab(...words: string[]): Promise<string> {
     return this.live.command(`lab ${words.join(" ")}`);
   }
@@ -146,12 +151,16 @@ export class Outside {
     return this.server.heard();
   }
 
+  /** What a program is started with to be out there: a program that becomes the one named behind it. */
+  get enter(): readonly string[] {
+    return ["nsenter", `--net=/proc/${this.server.pid}/ns/net`];
+  }
+
   /** Somebody out there who talks to the guest. */
   async talk(talk: Omit<Talk, "to" | "uid">): Promise<Talker> {
-    const enter = ["nsenter", `--net=/proc/${this.server.pid}/ns/net`];
     const control = join(this.directory, `talk-${this.programs.length}`);
     const words = ["talk", ...settings({ ...talk, uid: 0, to: "guest" })];
-    const program = await LabProgram.start(enter, this.program, control, words);
+    const program = await LabProgram.start(this.enter, this.program, control, words);
     this.programs.push(program);
     const ask = (what: string) => program.ask(what);
     return {
@@ -241,7 +250,10 @@ export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab
   const abort = new AbortController();
   const close = async () => {
     abort.abort(); // a guest that still boots, when the other one failed
-    for (const closer of closers.splice(0).reverse()) await closer();
+    // A program that was killed took its network with it: what cannot be closed keeps nothing else from being closed.
+    const failures: unknown[] = [];
+    for (const closer of closers.splice(0).reverse()) await closer().catch((error) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   };
   const recipe = { ...recipes.find(({ name }) => name === "linux-6.1")!, memory: "256M" };
   try {
@@ -274,7 +286,7 @@ export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab
     const [a, b] = await Promise.all([guest("a", wires[0]), guest("b", wires[1])]);
     return { a, b, host, close };
   } catch (error) {
-    await close();
+    await close().catch(() => {}); // what went wrong first is what is told
     throw error;
   }
 }

@@ -25,6 +25,7 @@ const labPrograms = {
     "live/lab_talk.c",
     "live/lab_serve.c",
     "live/lab_container.c",
+    "live/lab_web.c",
     "guest.c",
     "network.c",
     "sockets.c",

@@ -34,7 +34,8 @@ export class Wire {
     const binary = join(directory, "wire");
     await run("gcc", ["-O1", "-Wall", "-Wextra", "-Werror", "-o", binary, join(import.meta.dirname, "wire.c")]);
     const outside = guest.bridge.replace("br-", "out-");
-    const program = spawn(binary, [guest.tap, outside, `${port}`], { stdio: ["ignore", "pipe", "inherit"] });
+    const words = ["--pdeathsig", "KILL", binary, guest.tap, outside, `${port}`];
+    const program = spawn("setpriv", words, { stdio: ["ignore", "pipe", "inherit"] });
     const wire = new Wire(program, directory);
     const lines = createInterface(program.stdout!);
     await once(lines, "line");

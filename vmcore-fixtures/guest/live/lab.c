@@ -3,6 +3,7 @@
  *   lab talk CONTROL SETTING…        lab_talk.c
  *   lab serve CONTROL SETTING…       lab_serve.c
  *   lab container CONTROL SETTING…   lab_container.c
+ *   lab web SETTING…                 lab_web.c
  *   lab ask CONTROL WORD…            asks one of those, by the path that it was given
  */
 #define _GNU_SOURCE
@@ -129,6 +130,7 @@ int main(int count, char **arguments) {
   if (strcmp(what, "talk") == 0) return talk(arguments[2], arguments + 3);
   if (strcmp(what, "serve") == 0) return serve(arguments[2], arguments + 3);
   if (strcmp(what, "container") == 0) return container(arguments[2], arguments + 3);
+  if (strcmp(what, "web") == 0) return web(arguments + 2);
   errno = EINVAL;
-  fail("lab network|talk|serve|container|ask");
+  fail("lab network|talk|serve|container|web|ask");
 }

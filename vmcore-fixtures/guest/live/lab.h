@@ -45,5 +45,6 @@ FILE *asked(int control, char *line, size_t size);
 int talk(const char *control, char **arguments);      /* lab_talk.c */
 int serve(const char *control, char **arguments);     /* lab_serve.c */
 int container(const char *control, char **arguments); /* lab_container.c */
+int web(char **arguments);                            /* lab_web.c */
 
 #endif
