@@ -46,12 +46,15 @@ export async function runProgram(
     const child = spawn(program.name, words, {
       env: { PATH: path, LC_ALL: "C" },
       stdio: [...stdio],
-      timeout: TIMEOUT_MS,
-      killSignal: "SIGKILL",
     });
     const kill = () => child.kill("SIGKILL");
     signal.addEventListener("abort", kill, { once: true });
-    const end = await ended(program, child).finally(() => signal.removeEventListener("abort", kill));
+    // Not spawn's own timeout: for a program that cannot be run it goes on, and keeps this process.
+    const timeout = setTimeout(kill, TIMEOUT_MS);
+    const end = await ended(program, child).finally(() => {
+      clearTimeout(timeout);
+      signal.removeEventListener("abort", kill);
+    });
     signal.throwIfAborted();
     return end;
   } finally {
