@@ -10,7 +10,7 @@ export class StateDirectory {
   /** @throws XFilterError: STATE_IO for a directory that cannot be made, or that others may write */
   constructor(path: string) {
     this.#path = path;
-    attempt(`the directory ${path} cannot be made`, () => mkdirSync(path, { recursive: true, mode: 0o700 }));
+    attempt(`the directory ${path} cannot be made`, () => makeDirectory(path));
     const { uid, mode } = attempt(`the directory ${path} cannot be read`, () => lstatSync(path));
     const others = (mode & 0o022) !== 0 || (uid !== 0 && uid !== process.geteuid!());
     if (others) throw failed(`the directory ${path} is somebody else's, a link, or others may write to it`);
@@ -32,6 +32,16 @@ export class StateDirectory {
       writeFileSync(`${path}.new`, text, { mode: 0o600, flag: "wx" });
       renameSync(`${path}.new`, path);
     });
+  }
+}
+
+/** One level. All of them is what Node.js 20 tries for ever where the kernel has no such place, as in /proc. */
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (cause) {
+    // What it is, if it is there, is looked at next.
+    if ((cause as NodeJS.ErrnoException).code !== "EEXIST") throw cause;
   }
 }
 
