@@ -3,13 +3,14 @@ import type { RuleBackend } from "../backends/backend.ts";
 import { dryRun, nftables } from "../backends/index.ts";
 import { toXFilterError } from "../errors.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
-import { parseRules, type Rule } from "../rules/index.ts";
+import { parseRule, type Rule } from "../rules/index.ts";
 import { Audit } from "./audit.ts";
 import { type Context, guestCommand, type Invocation, notEmpty } from "./command.ts";
 import { parseDuration } from "./duration.ts";
 import { eventJson, formatFilterEvent } from "./filter-event.ts";
+import { intervalOption } from "./interval.ts";
 import { OutputError } from "./output.ts";
-import { readRules } from "./rules-file.ts";
+import { RULES_HELP, readRules } from "./rules-file.ts";
 import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
 
 interface FilterFlags {
@@ -27,8 +28,7 @@ interface FilterFlags {
   readonly state: string;
 }
 
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
+const DAY_MS = 86_400_000;
 
 /** An unset variable of a shell's is not uid 0. */
 function wholeNumber(text: string): number {
@@ -43,12 +43,12 @@ export function filterCommand(context: Context): Command {
     "filter",
     "keep the firewall in step with rules and the guest's processes, until Ctrl-C",
     context,
-    (invocation) => {
+    async (invocation) => {
       const flags = command.opts<FilterFlags>();
-      return filter(invocation, readRules(flags.rules), flags);
+      await filter(invocation, await readRules(flags.rules, invocation), flags);
     },
   );
-  return withFlags(command.requiredOption("--rules <FILE>", "rules: JSON, or one a line"));
+  return withFlags(command.requiredOption("--rules <FILE>", RULES_HELP));
 }
 
 export function blockCommand(context: Context): Command {
@@ -56,7 +56,7 @@ export function blockCommand(context: Context): Command {
     "block",
     "drop what one user or process sends and receives, until Ctrl-C",
     context,
-    (invocation) => filter(invocation, parseRules([ruleOf(command.opts())]), command.opts<FilterFlags>()),
+    (invocation) => filter(invocation, [ruleOf(command.opts())], command.opts<FilterFlags>()),
   ).hook("preAction", () => {
     const { uid, pid, comm } = command.opts<BlockFlags>();
     // It would be the whole guest.
@@ -81,12 +81,28 @@ interface BlockFlags extends Partial<Omit<Rule, "action" | "forMs">> {
   readonly for?: number;
 }
 
-/** What is not given stays out of the rule. */
-function ruleOf({ uid, pid, comm, protocol, remotePort, localPort, remoteAddress, direction, for: forMs }: BlockFlags) {
+/** What is not given stays out of the rule; what is wrong with it is told of the options. */
+function ruleOf({
+  uid,
+  pid,
+  comm,
+  protocol,
+  remotePort,
+  localPort,
+  remoteAddress,
+  direction,
+  for: forMs,
+}: BlockFlags): Rule {
   const who = { uid, pid, comm };
   const what = { protocol, remotePort, localPort, remoteAddress, direction, forMs };
   const given = Object.entries({ ...who, ...what }).filter(([, value]) => value !== undefined);
-  return { action: "drop", ...Object.fromEntries(given) };
+  try {
+    return parseRule({ action: "drop", ...Object.fromEntries(given) });
+  } catch (error) {
+    const flag = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    if (error instanceof Error) error.message = error.message.replace(/\brule\.(\w+)/g, (_, name) => flag(name));
+    throw error;
+  }
 }
 
 function withFlags(command: Command): Command {
@@ -103,11 +119,7 @@ function withFlags(command: Command): Command {
       "the host's device that is the guest's, instead of those that QEMU has open; again for more",
       more,
     )
-    .addOption(
-      new Option("--interval <TIME>", "from one poll to the next: 200ms, 1s")
-        .argParser(parseDuration(HOUR_MS))
-        .default(200, "200ms"),
-    )
+    .addOption(intervalOption(200, "200ms"))
     .option("--audit <FILE>", "append a line of JSON for each change", notEmpty)
     .option("--keep", "leave what is in force in the firewall when this ends")
     .addOption(

@@ -1,11 +1,13 @@
 import { Option } from "commander";
-import { parseMilliseconds } from "./milliseconds.ts";
+import { parseDuration } from "./duration.ts";
+
+const HOUR_MS = 3_600_000;
 
 /** `--interval`, of the commands that go on until they are interrupted. */
-export function intervalOption(): Option {
-  return new Option("--interval <MS>", "milliseconds from one poll to the next, 1 to 3600000")
-    .argParser(parseMilliseconds(3_600_000))
-    .default(1000);
+export function intervalOption(milliseconds: number, time: string): Option {
+  return new Option("--interval <TIME>", "from one poll to the next: 200ms, 1s; at most 1h")
+    .argParser(parseDuration(HOUR_MS))
+    .default(milliseconds, time);
 }
 
 /** What is said of an image that is to be watched. */

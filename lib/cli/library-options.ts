@@ -1,4 +1,5 @@
 import { Option } from "commander";
+import type { FilterOptions } from "../filter/index.ts";
 import type { IntrospectOptions } from "../index.ts";
 import { parseMilliseconds } from "./milliseconds.ts";
 
@@ -14,7 +15,7 @@ export const walkBudgetOption = () => budget("walk-budget", "one reading of the 
 export const pauseBudgetOption = () => budget("pause-budget", "a pause may take, with --pause (1000)");
 
 /** The library's options that its messages name, as the command line spells them. */
-const SPELLINGS: readonly [name: keyof IntrospectOptions, flag: string][] = [
+const SPELLINGS: readonly [name: keyof IntrospectOptions | keyof FilterOptions, flag: string][] = [
   ["types", "--types"],
   ["symbols", "--symbols"],
   ["profile", "--profile"],
@@ -22,6 +23,7 @@ const SPELLINGS: readonly [name: keyof IntrospectOptions, flag: string][] = [
   ["attachBudgetMs", "--attach-budget"],
   ["walkBudgetMs", "--walk-budget"],
   ["pauseBudgetMs", "--pause-budget"],
+  ["stateDirectory", "--state"],
 ];
 
 /**
@@ -31,6 +33,8 @@ const SPELLINGS: readonly [name: keyof IntrospectOptions, flag: string][] = [
 export function inFlags(message: string): string {
   const named = message
     .replace('consistency "pause"', "--pause")
-    .replace(/^Bad option: memoryMap\b/, "Bad option: --memory-map");
+    .replace(/^Bad option: memoryMap\b/, "Bad option: --memory-map")
+    .replace(/^Bad option: neverBlock\b/, "Bad option: --never-block")
+    .replace(/^onAgentDeath\.leaseMs is/, "--lease is, in milliseconds,");
   return SPELLINGS.reduce((text, [name, flag]) => text.replaceAll(`(${name})`, `(${flag})`), named);
 }

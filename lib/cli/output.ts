@@ -17,10 +17,13 @@ export class OutputError extends Error {
   readonly code = "OUTPUT";
 
   constructor(cause: NodeJS.ErrnoException, what = "The output", advice = "What was written before is incomplete") {
-    const why =
-      cause.errno === undefined ? cause.message : `${getSystemErrorMap().get(cause.errno)?.[1]} (${cause.code})`;
-    super(`${what} could not be written: ${why}. ${advice}.`, { cause });
+    super(`${what} could not be written: ${describeCause(cause)}. ${advice}.`, { cause });
   }
+}
+
+/** "no space left on device (ENOSPC)", without the call and the path that Node.js tells, too. */
+export function describeCause({ errno, code, message }: NodeJS.ErrnoException): string {
+  return errno === undefined ? message : `${getSystemErrorMap().get(errno)?.[1]} (${code})`;
 }
 
 /** Characters after which a write is waited for. */

@@ -3,16 +3,16 @@ import { createPlan, emptyPlanState, formatRule, type Rule } from "../rules/inde
 import { type Context, guestCommand, type Invocation } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { formatPattern, patternJson } from "./filter-event.ts";
-import { readRules } from "./rules-file.ts";
+import { RULES_HELP, readRules } from "./rules-file.ts";
 
 export function planCommand(context: Context): Command {
   const command = guestCommand(
     "plan",
     "print what rules would put in force for a guest as it is, and change nothing",
     context,
-    (invocation) => plan(invocation, readRules(command.opts<{ rules: string }>().rules)),
+    async (invocation) => plan(invocation, await readRules(command.opts<{ rules: string }>().rules, invocation)),
   );
-  return command.requiredOption("--rules <FILE>", "rules: JSON, or one a line");
+  return command.requiredOption("--rules <FILE>", RULES_HELP);
 }
 
 async function plan({ snapshot, output, json, warn }: Invocation, rules: readonly Rule[]): Promise<void> {

@@ -58,7 +58,12 @@ function report(error: unknown): number {
     return FAILED;
   }
   const { code = "INTERNAL", message = String(error) } = (error ?? {}) as { code?: string; message?: string };
-  if (code === "ERR_INVALID_TARGET" || code === "ERR_INVALID_OPTION" || code === "ERR_INVALID_RULE") {
+  if (code === "ERR_INVALID_RULE") {
+    // Each line says what to do. They are one here, as each error is.
+    printError("USAGE", message.replace(/:\n\s*/, ": ").replace(/\n\s*/g, "; "));
+    return USAGE;
+  }
+  if (code === "ERR_INVALID_TARGET" || code === "ERR_INVALID_OPTION") {
     printError("USAGE", usageMessage(code === "ERR_INVALID_OPTION" ? inFlags(message) : message));
     return USAGE;
   }

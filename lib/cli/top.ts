@@ -42,7 +42,7 @@ export function topCommand(context: Context): Command {
     context,
     (all) => top(all, command.opts<{ interval: number }>().interval),
   );
-  return command.addOption(intervalOption());
+  return command.addOption(intervalOption(1_000, "1s"));
 }
 
 async function top(invocation: Invocation, intervalMs: number): Promise<void> {

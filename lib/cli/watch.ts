@@ -24,7 +24,7 @@ export function watchCommand(context: Context): Command {
     context,
     (invocation) => watch(invocation, command.opts<{ interval: number }>().interval),
   );
-  return command.addOption(intervalOption());
+  return command.addOption(intervalOption(1_000, "1s"));
 }
 
 async function watch({ guest, output, signal, json, warn }: Invocation, intervalMs: number): Promise<void> {

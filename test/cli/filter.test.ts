@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { formatRule, parseRule } from "../../lib/rules/index.ts";
 import { unpack } from "../../vmcore-fixtures/unpack.ts";
 
 const command = join(import.meta.dirname, "../../dist/cli/main.js");
@@ -50,6 +51,21 @@ describe("xfilter rules check", () => {
     writeFileSync(path("wrong"), "# one\n\ndeny tcp from any to any\ndeny tcp to any\n");
     const { stderr, code } = await xfilter(["rules", "check", path("wrong")]);
     expect({ stderr, code }).toEqual({ stderr: expect.stringContaining(`${path("wrong")}:4: column`), code: 2 });
+  });
+  it("reads the standard input, and prints rules as JSON that reads back", async () => {
+    const text = "deny ip from any to any pid 7@12345678901234567890 for 10m";
+    const { stdout, code } = await xfilter(["rules", "check", "--json", "-"], ({ stdin }) => stdin.end(text));
+    expect({ stdout, code }).toEqual({
+      stdout: '{"action":"drop","pid":{"pid":7,"startTime":"12345678901234567890"},"forMs":600000}\n',
+      code: 0,
+    });
+    expect(formatRule(parseRule(JSON.parse(stdout)))).toBe(text);
+  });
+  it("says in one line of each rule what is wrong with it, and nothing of the command's options", async () => {
+    writeFileSync(path("two"), "deny tcp\ndeny udp\n");
+    const { stderr } = await xfilter(["rules", "check", path("two")]);
+    expect(stderr).toMatch(/^xfilter: USAGE: Bad rules: \S+two:1: [^;]*; \S+two:2: [^;]*\n$/);
+    expect(stderr).not.toContain("--help");
   });
 });
 
@@ -129,9 +145,17 @@ describe("xfilter block", () => {
     [["--uid", "-1"]],
     [["--pid", "1e3"]],
     [["--remote-port", "22"]],
+    [["--uid", "1", "--for", "10"]],
   ])("blocks nobody by %j", async (args) => {
     const { stdout, stderr, code } = await xfilter(["block", image, "--backend", "dry-run", ...args]);
     expect({ stdout, code }).toEqual({ stdout: "", code: 2 });
     expect(stderr).toMatch(/^xfilter: USAGE: /);
+  });
+  it("names its own options in what is wrong", async () => {
+    const wrong = ["block", image, "--backend", "dry-run", "--uid", "1"];
+    const said = async (...args: readonly string[]) => (await xfilter([...wrong, ...args])).stderr;
+    expect(await said("--remote-port", "70000")).toMatch(/^xfilter: USAGE: Bad rule: --remote-port: /);
+    expect(await said("--lease", "1ms")).toMatch(/^xfilter: USAGE: --lease is, in milliseconds, a number from 1000 /);
+    expect(await said("--never-block", "no")).toMatch(/^xfilter: USAGE: Bad option: --never-block: "no" /);
   });
 });

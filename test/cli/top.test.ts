@@ -23,7 +23,7 @@ interface Session {
  * command's end its exit code and the terminal's settings are printed, which have to be those of before.
  */
 function top({ before = "", node = "" } = {}): Session {
-  const start = `exec ${process.execPath} ${node} ${command} top ${image} --interval 3600000`;
+  const start = `exec ${process.execPath} ${node} ${command} top ${image} --interval 1h`;
   const script = `stty rows 9 cols 70; stty -g; ${before} sh -c 'echo pid $$; ${start}'; echo code $?; stty -g`;
   const terminal = spawn("script", ["-qec", script, "/dev/null"], {
     env: { ...process.env, SHELL: "/bin/sh", TERM: "xterm" },
