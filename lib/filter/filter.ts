@@ -1,4 +1,5 @@
 import { argumentTypeError, toXFilterError, XFilterError } from "../errors.ts";
+import type { ClosesItself } from "../guest.ts";
 import type { GuestInterface } from "../guest-interface.ts";
 import type { AbortSignalLike } from "../options.ts";
 import type { Unenforceable } from "../rules/pattern.ts";
@@ -29,8 +30,8 @@ export interface FilterStatus {
   readonly unreadableSince: number | null;
 }
 
-/** Keeps a firewall in step with rules, a guest's processes and their sockets. */
-export interface Filter {
+/** Keeps a firewall in step with rules, a guest's processes and their sockets. `await using` stops it. */
+export interface Filter extends ClosesItself {
   /**
    * Puts the rules in force, and then polls until `stop()`. Resolves when the first poll is in force; where that fails, nothing is
    * changed and it rejects.
@@ -185,4 +186,13 @@ class PollingFilter implements Filter {
   #tell(event: FilterEvent): void {
     for (const queue of this.#queues) queue.push(event);
   }
+
+  declare [Symbol.asyncDispose]: () => Promise<void>;
+}
+
+// A runtime without the symbol has no `await using` either.
+if (typeof Symbol.asyncDispose === "symbol") {
+  PollingFilter.prototype[Symbol.asyncDispose] = function (this: PollingFilter) {
+    return this.stop();
+  };
 }

@@ -3,7 +3,7 @@
 # what the tests make there goes with the last process that is in it. /sys shows that network's devices, as under `ip netns exec`.
 set -eu
 if [ "$(id -u)" != 0 ]; then
-  echo "These tests make network devices: they have to be run as root." >&2
+  echo "This makes network devices: it has to be run as root." >&2
   exit 1
 fi
 exec unshare --net --mount sh -euc '

@@ -519,6 +519,13 @@ describe("a filter that stops", () => {
     expect(inForce()).toEqual([]);
   });
 
+  it("does so at the end of `await using`", async () => {
+    const own = await started();
+    await own[Symbol.asyncDispose]();
+    expect(inForce()).toEqual([]);
+    expect(own.status().running).toBe(false);
+  });
+
   it("leaves it there when it is to keep it", async () => {
     await (await started()).stop({ keep: true });
     expect(inForce()).toEqual(["40003 → 22"]);
