@@ -121,16 +121,14 @@ export class GuestNetwork {
     sh(`ip neigh replace ${address} lladdr ${mac} dev ${device} nud permanent`);
   }
 
-  /** Makes an operator's own chains behind ours, which count what came past them. */
+  /** Counts what comes past our chains: out of the guest by an operator's behind them, into it by what arrives. */
   watch(): void {
-    const chain = (name: string, hook: string, ...asked: string[]) =>
-      `chain ${name} { type filter hook ${hook} device ${TAP} priority 300; ${asked.map((ask) => `${ask} counter;`).join(" ")} }`;
+    const chain = (device: string, ...asked: string[]) =>
+      `add table netdev operator; delete table netdev operator; table netdev operator { chain c { type filter hook ingress device ${device} priority 300; ${asked.map((ask) => `${ask} counter;`).join(" ")} }; }`;
     const sender = `ether saddr ${SENDER}`;
     const routed = [`ip saddr ${OUTSIDE.v4}`, `ip6 saddr ${OUTSIDE.v6}`];
-    const entering = this.way === "routed" ? routed : [sender];
-    sh(
-      `nft 'add table netdev operator; delete table netdev operator; table netdev operator { ${chain("out", "ingress", sender)}; ${chain("in", "egress", ...entering)}; }'`,
-    );
+    sh(`nft '${chain(TAP, sender)}'`);
+    this.guest.sh(`nft "${chain("eth0", ...(this.way === "routed" ? routed : [sender]))}"`);
   }
 
   unplug(): void {
@@ -188,8 +186,9 @@ export class GuestNetwork {
     rmSync(this.#folder, { recursive: true });
   }
 
-  #count(chain: string): number {
-    const counts = sh(`nft list chain netdev operator ${chain}`).matchAll(/packets (\d+)/g);
+  #count(direction: "out" | "in"): number {
+    const list = "nft list table netdev operator";
+    const counts = (direction === "out" ? sh(list) : this.guest.sh(list)).matchAll(/packets (\d+)/g);
     return [...counts].reduce((sum, [, packets]) => sum + Number(packets), 0);
   }
 }
