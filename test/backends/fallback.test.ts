@@ -224,3 +224,21 @@ describe("what goes past bridges and routing", () => {
     await expectRefused("BACKEND_UNSUPPORTED");
   });
 });
+
+describe("a kernel that cannot answer at ingress", () => {
+  it("filters, and refuses what would be rejected", async () => {
+    kernel.leave();
+    kernel = new OldKernel("reject");
+    await open();
+    const { capabilities, name } = backend;
+    expect(capabilities.actions).toEqual({ out: ["drop", "accept", "log"], in: ["drop", "accept", "log"] });
+    const rule = parseRule("reject tcp from any to any 22 out");
+    const code = "BACKEND_UNSUPPORTED";
+    expect(() => requireCapable([rule], capabilities, name)).toThrow(expect.objectContaining({ code }));
+    const rejecting = backend.reconcile(planOf([pattern({ action: "reject" })]), { signal });
+    await expect(rejecting).rejects.toMatchObject({ code });
+    await backend.reconcile(planOf([pattern(), entering]), { signal });
+    expect([network.passed("in", frame), network.passed("out", leaving)]).toEqual([0, 0]);
+    expect(await backend.inspect({ signal })).toMatchObject({ bites: true, problems: [] });
+  });
+});

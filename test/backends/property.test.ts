@@ -58,7 +58,7 @@ describe.each([false, true])("on a kernel that is old: %s", (old) => {
         const again = await backend.reconcile(plan, { signal });
         expect(again).toEqual({ added: [], removed: [], unchanged: keys.length, repaired: false });
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 });

@@ -7,7 +7,7 @@ import { changesBetween, compareKeys, holds } from "./changes.ts";
 import { joinListings, type Listing, readListing } from "./listing.ts";
 import { tablesOfGuest } from "./names.ts";
 import { applyCommands } from "./nft.ts";
-import { passingBy, type Reach, reach, refuseChanged, refuseMissing } from "./requirements.ts";
+import { passingBy, type Reach, reach, refuseActions, refuseChanged, refuseMissing } from "./requirements.ts";
 import { AT_DEVICES, bindCommands, type Frame, frameCommands, hookNames, ON_THE_WAY, type Part } from "./ruleset.ts";
 import { type Content, compile, EMPTY } from "./slots.ts";
 import { frameText, listTable, removeTables, tableInForce, tablesNamed } from "./tables.ts";
@@ -27,7 +27,7 @@ export function nftables(): RuleBackend {
 
 class NftablesBackend implements RuleBackend {
   readonly name = "nftables";
-  #reach: Reach = { parts: AT_DEVICES, blind: null };
+  #reach: Reach = { parts: AT_DEVICES, rejects: true, blind: null };
   #frame: Frame | undefined;
   /** Whose tables are to be taken out at the end, also where they were kept for a boot for which the backend could not be opened. */
   #guest: string | undefined;
@@ -49,11 +49,11 @@ class NftablesBackend implements RuleBackend {
   #before = new Map<string, number>();
 
   get capabilities(): BackendCapabilities {
-    const { blind } = this.#reach;
-    const inward = blind === null ? (["drop", "accept", "log"] as const) : [];
+    const { blind, rejects } = this.#reach;
+    const actions = ["drop", "accept", "log"] as const;
     return {
       ...(blind !== null && { why: { in: blind } }),
-      actions: { out: ["drop", "reject", "accept", "log"], in: inward },
+      actions: { out: rejects ? [...actions, "reject"] : actions, in: blind === null ? actions : [] },
       families: [4, 6],
       counters: true,
       leases: true,
@@ -66,11 +66,13 @@ class NftablesBackend implements RuleBackend {
       guest: scope.id,
       interfaces: scope.interfaces,
       parts: AT_DEVICES,
+      rejects: true,
     };
     await refuseMissing(scope);
     await refuseChanged(frame);
     this.#reach = await reach(frame, signal);
-    this.#frame = { ...frame, parts: this.#reach.parts };
+    const { parts, rejects } = this.#reach;
+    this.#frame = { ...frame, parts, rejects };
     this.#guest = scope.id;
     this.#leaseMs = leaseMs;
     this.#held = undefined;
@@ -94,6 +96,7 @@ class NftablesBackend implements RuleBackend {
     await refuseChanged(frame);
     const blind = await this.#blindTo(plan.patterns, frame, signal);
     if (blind !== null) throw blind;
+    refuseActions(plan, this.capabilities);
     if (this.#held === undefined) await this.#look(signal);
     const whole = this.#broken;
     try {

@@ -1,5 +1,6 @@
 import { XFilterError } from "../../errors.ts";
-import type { GuestScope } from "../backend.ts";
+import type { Plan } from "../../rules/pattern.ts";
+import type { BackendCapabilities, GuestScope } from "../backend.ts";
 import { changedInterfaces, readDevice, readUppers } from "../interface.ts";
 import { escapeBytes } from "../names.ts";
 import { refused } from "../program.ts";
@@ -30,9 +31,22 @@ export async function refuseChanged({ interfaces }: Frame): Promise<void> {
   throw new XFilterError("INTERFACE_CHANGED", line, advice);
 }
 
-/** Where kernel and nft can catch the guest's packets; and, if that is not all of them, why. */
+/** Of patterns that there is no verdict for. */
+export function refuseActions({ patterns }: Plan, { actions }: BackendCapabilities): void {
+  const cannot = patterns.find(({ direction, action }) => !actions[direction].includes(action));
+  if (cannot === undefined) return;
+  const what = `This kernel cannot ${cannot.action} packets that ${cannot.direction === "in" ? "enter" : "leave"} the guest`;
+  throw new XFilterError(
+    "BACKEND_UNSUPPORTED",
+    what,
+    "Use another action, or a newer kernel: Linux 5.11 rejects what leaves",
+  );
+}
+
+/** Where kernel and nft can catch the guest's packets, and whether they can answer them; and, if it is not all packets, why. */
 export interface Reach {
   readonly parts: readonly Part[];
+  readonly rejects: boolean;
   readonly blind: XFilterError | null;
 }
 
@@ -40,14 +54,17 @@ export interface Reach {
 export async function reach(frame: Frame, signal: AbortSignal): Promise<Reach> {
   const refusals: XFilterError[] = [];
   for (const parts of [AT_DEVICES, ON_THE_WAY, OUT_ONLY]) {
-    try {
-      await checkCommands(frameCommands({ ...frame, parts }), signal);
-      if (parts === AT_DEVICES) return { parts, blind: null };
+    for (const rejects of [true, false]) {
+      try {
+        await checkCommands(frameCommands({ ...frame, parts, rejects }), signal);
+      } catch (error) {
+        if (!refused(error)) throw error;
+        refusals.push(error as XFilterError);
+        continue;
+      }
+      if (parts === AT_DEVICES) return { parts, rejects, blind: null };
       const blind = parts === OUT_ONLY ? noHook(refusals) : await passingBy(frame, signal);
-      return { parts: blind === null ? parts : OUT_ONLY, blind };
-    } catch (error) {
-      if (!refused(error)) throw error;
-      refusals.push(error as XFilterError);
+      return { parts: blind === null ? parts : OUT_ONLY, rejects, blind };
     }
   }
   const what = `Kernel or nft lack what is needed here (chains at devices, maps with counters): ${refusals.at(-1)!.message}`;

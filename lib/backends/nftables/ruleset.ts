@@ -45,6 +45,8 @@ export interface Frame {
   readonly guest: string;
   readonly interfaces: readonly GuestInterface[];
   readonly parts: readonly Part[];
+  /** Whether the kernel can answer at ingress: Linux 5.11. */
+  readonly rejects: boolean;
 }
 
 /**
@@ -156,7 +158,7 @@ function addMap(inTable: { family: string; table: string }, direction: Direction
   return { add: { map: { ...inTable, name, type: types[kind], map: "verdict", stmt: [{ counter: null }] } } };
 }
 
-function* directionRules({ guest }: Frame, direction: Direction): Generator<[chain: string, ...Json[]]> {
+function* directionRules({ guest, rejects }: Frame, direction: Direction): Generator<[chain: string, ...Json[]]> {
   if (direction === "in") yield [direction, { jump: { target: "answers_in" } }];
   yield [direction, { vmap: { key: { meta: { key: "protocol" } }, data: { set: dispatch(direction) } } }];
   for (const family of FAMILIES) {
@@ -171,7 +173,7 @@ function* directionRules({ guest }: Frame, direction: Direction): Generator<[cha
   }
   yield [`log_${direction}`, LOG_LIMIT, { log: { prefix: logPrefix(direction, guest) } }];
   yield [`log_${direction}`, { accept: null }];
-  if (direction !== "out") return;
+  if (direction !== "out" || !rejects) return;
   // The kernel (6.18) answers without the tag: in a network that is not the sender's.
   yield ["reject_out", matchSet(frameBytes(ETHERTYPE, 2), TAGS), { drop: null }];
   yield ["reject_out", match({ meta: { key: "l4proto" } }, 6), { reject: { type: "tcp reset" } }];
