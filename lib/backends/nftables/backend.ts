@@ -53,7 +53,7 @@ class NftablesBackend implements RuleBackend {
     const actions = ["drop", "accept", "log"] as const;
     return {
       ...(blind !== null && { why: { in: blind } }),
-      actions: { out: rejects ? [...actions, "reject"] : actions, in: blind === null ? actions : [] },
+      actions: { out: rejects ? ["drop", "reject", "accept", "log"] : actions, in: blind === null ? actions : [] },
       families: [4, 6],
       counters: true,
       leases: true,

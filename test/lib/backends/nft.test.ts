@@ -73,8 +73,8 @@ describe("nft", () => {
   });
 });
 
-describe("where the kernel has no egress hook", () => {
-  const refuse = `if grep -q '"hook":"egress"' /dev/stdin; then
+describe("where the kernel has no egress hook, and no nftables for bridges", () => {
+  const refuse = `if grep -q -e '"hook":"egress"' -e '"bridge"' /dev/stdin; then
     echo 'internal:0:0-0: Error: Could not process rule: Operation not supported' >&2; exit 1
   fi`;
   const scope = async () => ({ id: "vm", bootId: "1", interfaces: [(await readDevice("lo"))!] });
