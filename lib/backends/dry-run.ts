@@ -1,11 +1,13 @@
 import { XFilterError } from "../errors.ts";
 import type { Plan, PlannedPattern } from "../rules/pattern.ts";
-import type { GuestScope, Installed, OpenOptions, Reconciled, RuleBackend } from "./backend.ts";
+import type { BackendCapabilities, GuestScope, Installed, OpenOptions, Reconciled, RuleBackend } from "./backend.ts";
 
 /** Options of `dryRun`. */
 export interface DryRunOptions {
   /** Takes a line of what would be done, without its end; the standard output, if not given. */
   readonly write?: (line: string) => void;
+  /** The backend that would be used: what it cannot do, this one refuses, too. It is not opened. */
+  readonly like?: RuleBackend;
 }
 
 /**
@@ -15,23 +17,27 @@ export interface DryRunOptions {
  * the guest chose.
  */
 export function dryRun(options: DryRunOptions = {}): RuleBackend {
-  return new DryRunBackend(options.write ?? ((line) => process.stdout.write(`${line}\n`)));
+  const { write = (line) => process.stdout.write(`${line}\n`), like } = options;
+  return new DryRunBackend(write, like);
 }
+
+const ANYTHING: BackendCapabilities = {
+  actions: { out: ["drop", "reject", "accept", "log"], in: ["drop", "reject", "accept", "log"] },
+  families: [4, 6],
+  counters: false,
+  leases: true,
+};
 
 class DryRunBackend implements RuleBackend {
   readonly name = "dry-run";
-  readonly capabilities = {
-    actions: { out: ["drop", "reject", "accept", "log"], in: ["drop", "reject", "accept", "log"] },
-    families: [4, 6],
-    counters: false,
-    leases: true,
-  } as const;
+  readonly capabilities: BackendCapabilities;
   readonly #write: (line: string) => void;
   #open = false;
   #held = new Map<string, PlannedPattern>();
 
-  constructor(write: (line: string) => void) {
+  constructor(write: (line: string) => void, like: RuleBackend | undefined) {
     this.#write = write;
+    this.capabilities = { ...(like?.capabilities ?? ANYTHING), counters: false };
   }
 
   async open(_scope: GuestScope, { signal }: OpenOptions): Promise<void> {

@@ -4,6 +4,7 @@ import { type FileHandle, open, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { XFilterError } from "../errors.ts";
+import { systemPath } from "../system-path.ts";
 import { escapeBytes } from "./names.ts";
 
 /** A firewall's command. */
@@ -28,8 +29,6 @@ const TIMEOUT_MS = 30_000;
 /** Bytes. A listing has some 200 for each rule. */
 const MAX_OUTPUT = 256 * 1024 * 1024;
 const MAX_MESSAGES = 64 * 1024;
-/** Where a firewall's commands are on systems whose users do not have these in their PATH. */
-const SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin";
 
 /** Runs a program, with an input or none. Rejects with the signal's reason, once it has ended. */
 export async function runProgram(
@@ -41,10 +40,9 @@ export async function runProgram(
   const file = input === null ? null : await inputFile(program, input);
   try {
     signal.throwIfAborted();
-    const path = [process.env.PATH, SYSTEM_PATH].filter(Boolean).join(":");
     const stdio = [file?.fd ?? "ignore", "pipe", "pipe"] as const;
     const child = spawn(program.name, words, {
-      env: { PATH: path, LC_ALL: "C" },
+      env: { PATH: systemPath(), LC_ALL: "C" },
       stdio: [...stdio],
     });
     const kill = () => child.kill("SIGKILL");
@@ -65,8 +63,8 @@ export async function runProgram(
 /** Why a program said no: `said` are its own words, of which one line is quoted. */
 export function refusal(program: Program, said: string, status: number | string): XFilterError {
   const { name } = program;
-  if (status === "SIGKILL") return failed(program, `${name} was killed, by us if it took ${TIMEOUT_MS / 1000} s`);
-  return failed(program, `${name} refused: ${said === "" ? `it ended with ${status}` : escapeBytes(said, 300)}`);
+  if (status === "SIGKILL") return failed(program, `\`${name}\` was killed, by us if it took ${TIMEOUT_MS / 1000} s`);
+  return failed(program, `\`${name}\` refused: ${said === "" ? `it ended with ${status}` : escapeBytes(said, 300)}`);
 }
 
 /** What a program says that may not change the firewall. */
@@ -107,8 +105,8 @@ function ended(program: Program, child: ChildProcess): Promise<Ended> {
       const advice = `Install it (Debian's package ${program.package})`;
       reject(
         cause.code === "ENOENT"
-          ? new XFilterError("BACKEND_NOT_FOUND", `${name} is not installed`, advice, { cause })
-          : failed(program, `${name} could not be run: ${cause.message}`, cause),
+          ? new XFilterError("BACKEND_NOT_FOUND", `\`${name}\` is not installed`, advice, { cause })
+          : failed(program, `\`${name}\` could not be run: ${cause.message}`, cause),
       );
     });
     child.once("close", (status, signal) =>

@@ -1,6 +1,8 @@
 import type { FilterEvent } from "../filter/index.ts";
 import { formatRule, type PlannedPattern, type Rule } from "../rules/index.ts";
+import { counted } from "./counted.ts";
 import { escapeText, escapeWord } from "./escape.ts";
+import { messageInFlags } from "./library-options.ts";
 
 /** An event in JSON: addresses of the guest's kernel are hex strings, a rule is its one-line form. The audit file's lines. */
 export function eventJson(event: FilterEvent): Record<string, unknown> {
@@ -56,13 +58,37 @@ export function formatPattern(pattern: PlannedPattern, rule: Rule | null): strin
   const [from, to] = remote.ports ?? [];
   const ports = from === undefined ? "*" : from === to ? `${from}` : `${from}-${to}`;
   const ends = `${end(local.address, `${local.port ?? "*"}`)} ${end(remote.address, ports)}`;
-  const who = owner ? `${owner.pid}/${escapeWord(owner.comm, /^[^\s/"]+$/)} uid ${owner.uid ?? "-"}` : `(${reason})`;
+  const who = owner
+    ? ` of ${owner.pid}/${escapeWord(owner.comm, /^[^\s/"]+$/)} uid ${owner.uid ?? "-"}`
+    : reason === "matched"
+      ? ""
+      : ` (${reason})`;
   const by = rule ? ` by "${escapeText(formatRule(rule))}"` : "";
-  return `${action} ${direction} ${protocol}${family === 6 ? "6" : ""} ${ends} of ${who}${by}`;
+  return `${action} ${direction} ${protocol}${family === 6 ? "6" : ""} ${ends}${who}${by}`;
 }
 
 function end(address: string | null, port: string): string {
   return address?.includes(":") ? `[${address}]:${port}` : `${address ?? "*"}:${port}`;
+}
+
+/**
+ * What of a plan cannot be enforced, each thing once: what leaves the guest past all rules in front, and of what never leaves it how
+ * much there is. Not yet escaped.
+ */
+export function formatUnenforceable(
+  entries: readonly { readonly reason: string; readonly what: string; readonly by?: string }[],
+): string[] {
+  const inside = entries.filter(({ reason }) => reason === "loopback").length;
+  const leaving = entries.filter(({ reason }) => reason !== "loopback");
+  const open = leaving.filter(({ reason }) => reason === "nat");
+  const times = new Map<string, number>();
+  for (const { reason, what, by } of [...open, ...leaving.filter(({ reason }) => reason !== "nat")]) {
+    const line = `cannot be enforced: ${what} (${reason})${by === undefined ? "" : `, by "${by}"`}`;
+    times.set(line, (times.get(line) ?? 0) + 1);
+  }
+  const lines = Array.from(times, ([line, count]) => (count === 1 ? line : `${line}, ${count} times`));
+  if (inside > 0) lines.push(`cannot be enforced: ${counted(inside, "flow")} within the guest (loopback)`);
+  return lines;
 }
 
 /** One line for people; the time in front is where the reader is. */
@@ -76,7 +102,7 @@ function happened(event: FilterEvent): string {
     case "set":
       return `+ ${formatPattern(event.pattern, event.rule)}`;
     case "cleared": {
-      const packets = event.packets === null ? "" : `, ${event.packets} packets`;
+      const packets = event.packets === null ? "" : `, ${counted(event.packets, "packet")}`;
       return `- ${formatPattern(event.pattern, event.rule)} (${event.why}${packets})`;
     }
     case "unenforceable":
@@ -88,7 +114,7 @@ function happened(event: FilterEvent): string {
       return `! the guest's devices are others than before: in force at ${devices}`;
     }
     case "failed":
-      return `! failed, and is tried again: ${event.error.code}: ${escapeText(event.error.message)}`;
+      return `! failed, and is tried again: ${event.error.code}: ${escapeText(messageInFlags(event.error))}`;
     case "unreadable":
       return `! the guest cannot be read (${event.applied}): ${event.error.code}: ${escapeText(event.error.message)}`;
     case "readable":

@@ -6,6 +6,7 @@ import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts"
 import { parseRule, type Rule } from "../rules/index.ts";
 import { Audit } from "./audit.ts";
 import { type Context, guestCommand, type Invocation, notEmpty } from "./command.ts";
+import { counted } from "./counted.ts";
 import { parseDuration } from "./duration.ts";
 import { eventJson, formatFilterEvent } from "./filter-event.ts";
 import { intervalOption } from "./interval.ts";
@@ -152,7 +153,8 @@ async function filter(invocation: Invocation, rules: readonly Rule[], flags: Fil
   const { guest, target, output, signal, json, warn } = invocation;
   const { keep = false } = flags;
   const dry = flags.backend === "dry-run";
-  const backend: RuleBackend = dry ? dryRun({ write: () => {} }) : nftables();
+  const backend: RuleBackend = dry ? dryRun({ write: () => {}, like: nftables() }) : nftables();
+  if (dry && flags.state !== STATE_DIRECTORY) warn("--state is not used: dry-run keeps nothing");
   const filter = createFilter({
     ...{ guest, rules, backend, id: target, intervalMs: flags.interval },
     ...(flags.interface && { interfaces: flags.interface }),
@@ -176,7 +178,7 @@ async function filter(invocation: Invocation, rules: readonly Rule[], flags: Fil
     signal.throwIfAborted();
     await filter.start();
     const devices = filter.status().interfaces.map(({ name }) => name);
-    const what = `filtering ${devices.join(", ") || "no device"} by ${rules.length} rules with ${backend.name}`;
+    const what = `filtering ${devices.join(", ") || "no device"} by ${counted(rules.length, "rule")} with ${backend.name}`;
     if (!json) await orWarn(() => output.lines([what]), invocation);
     for await (const event of events) {
       await print(event, invocation);

@@ -1,6 +1,6 @@
 import { Option } from "commander";
 import type { FilterOptions } from "../filter/index.ts";
-import type { IntrospectOptions } from "../index.ts";
+import type { IntrospectOptions, XFilterError } from "../index.ts";
 import { parseMilliseconds } from "./milliseconds.ts";
 
 /** As of the library's `…BudgetMs`. */
@@ -25,6 +25,11 @@ const SPELLINGS: readonly [name: keyof IntrospectOptions | keyof FilterOptions, 
   ["pauseBudgetMs", "--pause-budget"],
   ["stateDirectory", "--state"],
 ];
+
+/** An error's message; what happened may quote a path, and stays as it is. */
+export function messageInFlags({ message, advice }: XFilterError): string {
+  return message.slice(0, message.length - advice.length) + inFlags(advice);
+}
 
 /**
  * What the library says, in the words of the command line. Its advice names an option in parentheses, a message about

@@ -1,8 +1,9 @@
 import type { Command } from "commander";
+import { nftables } from "../backends/index.ts";
+import { requireCapable, withinCapabilities } from "../filter/capabilities.ts";
 import { createPlan, emptyPlanState, formatRule, type Rule } from "../rules/index.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
-import { escapeText } from "./escape.ts";
-import { formatPattern, patternJson } from "./filter-event.ts";
+import { formatPattern, formatUnenforceable, patternJson } from "./filter-event.ts";
 import { RULES_HELP, readRules } from "./rules-file.ts";
 
 export function planCommand(context: Context): Command {
@@ -17,7 +18,11 @@ export function planCommand(context: Context): Command {
 
 async function plan({ snapshot, output, json, warn }: Invocation, rules: readonly Rule[]): Promise<void> {
   const now = Date.now();
-  const { plan } = createPlan({ snapshot: await snapshot(), rules, state: emptyPlanState(), now });
+  // As `filter` would have it.
+  const { capabilities, name } = nftables();
+  requireCapable(rules, capabilities, name);
+  const made = createPlan({ snapshot: await snapshot(), rules, state: emptyPlanState(), now });
+  const plan = withinCapabilities(made.plan, capabilities);
   const ruleOf = (index: number | null) => (index === null ? null : rules[index]!);
   if (json) {
     await output.json(plan.patterns.map((pattern) => patternJson(pattern, ruleOf(pattern.rule))));
@@ -30,7 +35,6 @@ async function plan({ snapshot, output, json, warn }: Invocation, rules: readonl
     return;
   }
   await output.lines(plan.patterns.map((pattern) => formatPattern(pattern, ruleOf(pattern.rule))));
-  for (const { what, reason, rule } of plan.unenforceable) {
-    warn(`cannot be enforced: ${escapeText(what)} (${reason}), by "${formatRule(rules[rule]!)}"`);
-  }
+  const unenforceable = plan.unenforceable.map((entry) => ({ ...entry, by: formatRule(rules[entry.rule]!) }));
+  for (const line of formatUnenforceable(unenforceable)) warn(line);
 }

@@ -5,7 +5,7 @@ import type { Context } from "./command.ts";
 import { escapeText } from "./escape.ts";
 import { blockCommand, filterCommand } from "./filter.ts";
 import { infoCommand } from "./info.ts";
-import { inFlags } from "./library-options.ts";
+import { inFlags, messageInFlags } from "./library-options.ts";
 import { Output } from "./output.ts";
 import { planCommand } from "./plan.ts";
 import { profileCommand } from "./profile.ts";
@@ -52,9 +52,7 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
 /** Prints what went wrong and tells the exit code for it. */
 function report(error: unknown): number {
   if (error instanceof XFilterError) {
-    // What happened may quote a path, and stays as it is.
-    const happened = error.message.slice(0, error.message.length - error.advice.length);
-    printError(error.code, happened + inFlags(error.advice));
+    printError(error.code, messageInFlags(error));
     return FAILED;
   }
   const { code = "INTERNAL", message = String(error) } = (error ?? {}) as { code?: string; message?: string };

@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { XFilterError } from "../errors.ts";
+import { toXFilterError, XFilterError } from "../errors.ts";
 import type { FilterStatus } from "../filter/index.ts";
 import { StateDirectory } from "../filter/state-directory.ts";
 import type { GuestInterface } from "../guest-interface.ts";
 import { patternJson } from "./filter-event.ts";
+import { messageInFlags } from "./library-options.ts";
 
 /** Where `xfilter filter` keeps what has to survive it. Of the running host: a guest does not survive it either. */
 export const STATE_DIRECTORY = "/run/xfilter";
@@ -73,7 +74,7 @@ export class StatusFile {
       this.#directory.write(this.#path, JSON.stringify(this.#report(agent)));
       this.#failing = false;
     } catch (error) {
-      if (!this.#failing) this.#warn((error as Error).message);
+      if (!this.#failing) this.#warn(messageInFlags(toXFilterError(error)));
       this.#failing = true;
     }
   }

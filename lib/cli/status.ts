@@ -1,7 +1,9 @@
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { type InstalledGuest, installedGuests, removeGuests, tablesOfGuest } from "../backends/index.ts";
 import { type Context, notEmpty } from "./command.ts";
+import { counted } from "./counted.ts";
 import { escapeText } from "./escape.ts";
+import { formatUnenforceable } from "./filter-event.ts";
 import { agentRuns, type FilterReport, readReports, STATE_DIRECTORY } from "./status-file.ts";
 
 /** What the firewall holds for one guest, and what its filter said last. */
@@ -16,35 +18,59 @@ interface GuestStatus {
   readonly unreadableSince: number | null;
 }
 
+const stateOption = () =>
+  new Option("--state <DIRECTORY>", "where the filters keep their state").argParser(notEmpty).default(STATE_DIRECTORY);
+
 export function statusCommand({ output, signal }: Context): Command {
   const command = new Command("status")
     .description("print what is in force on this host, for which guest and whom, and what it stopped")
+    .argument("[TARGET]", "a guest, as it was given to filter; all of them, if it is not given")
     .option("--json", "print JSON, one object a line")
-    .option("--state <DIRECTORY>", "where the filters keep their state", notEmpty, STATE_DIRECTORY);
-  return command.action(async ({ json, state }: { json?: boolean; state: string }) => {
-    const statuses = join(await installedGuests({ signal }), readReports(state));
+    .addOption(stateOption());
+  return command.action(async (target: string | undefined, { json, state }: { json?: boolean; state: string }) => {
+    const statuses = join(of(target, await installedGuests({ signal })), readReports(state));
     await (json ? output.json(statuses) : output.lines(statuses.flatMap(formatStatus)));
     if (!json && statuses.length === 0) await output.lines(["nothing is in force"]);
   });
 }
 
-export function clearCommand({ output, signal }: Context): Command {
+interface ClearFlags {
+  readonly all?: boolean;
+  readonly json?: boolean;
+  readonly state: string;
+}
+
+export function clearCommand({ output, signal, warn }: Context): Command {
   const command = new Command("clear")
     .description("take what is in force out of the firewall; a filter that runs puts it back")
     .argument("[TARGET]", "the guest, as it was given to filter")
-    .option("--all", "of all guests");
-  return command.action(async (target: string | undefined, { all = false }: { all?: boolean }) => {
+    .option("--all", "of all guests")
+    .option("--json", "print JSON, one object a line")
+    .addOption(stateOption());
+  return command.action(async (target: string | undefined, { all = false, json = false, state }: ClearFlags) => {
     if (all === (target !== undefined)) command.error("error: it takes either a TARGET or --all");
-    const installed = await installedGuests({ signal });
-    // By its table: the name that is read back may be escaped and cut.
-    const tables: readonly string[] = target === undefined ? [] : tablesOfGuest(target);
-    const meant = all ? installed : installed.filter(({ table }) => tables.includes(table));
+    const meant = join(of(target, await installedGuests({ signal })), readReports(state));
     await removeGuests(meant, { signal });
+    for (const { guest, agent } of meant) {
+      if (agent !== null)
+        warn(`process ${agent} filters ${guest} and puts it back: to end it (kill ${agent}) is to clear it`);
+    }
+    const cleared = meant.map(({ guest, table, patterns }) => ({ guest, table, patterns: patterns.length }));
+    if (json) return output.json(cleared);
     await output.lines(
-      meant.map(({ guest, table, patterns }) => `cleared ${guest ?? table}: ${patterns.length} patterns`),
+      cleared.map(
+        ({ guest, table, patterns }) => `cleared ${escapeText(guest ?? table)}: ${counted(patterns, "pattern")}`,
+      ),
     );
     if (meant.length === 0) await output.lines(["nothing was in force"]);
   });
+}
+
+/** By its tables: the name that is read back may be escaped and cut. */
+function of(target: string | undefined, installed: readonly InstalledGuest[]): readonly InstalledGuest[] {
+  if (target === undefined) return installed;
+  const tables: readonly string[] = tablesOfGuest(target);
+  return installed.filter(({ table }) => tables.includes(table));
 }
 
 /** Packets come from the firewall, owners and rules from the filter's report. */
@@ -61,7 +87,7 @@ export function join(installed: readonly InstalledGuest[], reports: readonly Fil
   });
 }
 
-function formatStatus({
+export function formatStatus({
   guest,
   table,
   agent,
@@ -72,11 +98,16 @@ function formatStatus({
 }: GuestStatus): string[] {
   const by = agent === null ? "nobody filters any more" : `by process ${agent}`;
   const since = unreadableSince === null ? [] : [`  ! cannot be read since ${new Date(unreadableSince).toISOString()}`];
+  const name = escapeText(guest ?? table);
+  if (interfaces.length === 0)
+    return [
+      `${name}, ${by}: nothing is in force any more, its lease ended; what is left of it xfilter clear takes out`,
+    ];
   return [
-    `${escapeText(guest ?? table)} on ${interfaces.join(", ") || "no device"}, ${by}: ${patterns.length} patterns`,
+    `${name} on ${interfaces.join(", ")}, ${by}: ${counted(patterns.length, "pattern")}`,
     ...since,
     ...patterns.map(formatInstalled),
-    ...unenforceable.map(({ reason, what }) => `  ! cannot be enforced: ${escapeText(what)} (${reason})`),
+    ...formatUnenforceable(unenforceable).map((line) => `  ! ${escapeText(line)}`),
   ];
 }
 
@@ -84,5 +115,5 @@ function formatInstalled({ key, packets, owner, rule }: Record<string, unknown>)
   const { pid, comm } = (owner ?? {}) as { pid?: number; comm?: string };
   const who = pid === undefined ? "" : ` of ${pid}/${escapeText(comm ?? "")}`;
   const by = typeof rule === "string" ? ` by "${escapeText(rule)}"` : "";
-  return `  ${escapeText(String(key))}${who}${by}${packets === null ? "" : `, ${packets} packets`}`;
+  return `  ${escapeText(String(key))}${who}${by}${packets === null ? "" : `, ${counted(Number(packets), "packet")}`}`;
 }

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { XFilterError } from "../errors.ts";
+import { systemPath } from "../system-path.ts";
 
 const MAX_BYTES = 64 << 20;
 const TIMEOUT_MS = 10_000;
@@ -13,12 +14,12 @@ const TIMEOUT_MS = 10_000;
 export async function askIp(...words: readonly string[]): Promise<unknown> {
   let stdout: string;
   try {
-    const options = { maxBuffer: MAX_BYTES, timeout: TIMEOUT_MS };
+    const options = { maxBuffer: MAX_BYTES, timeout: TIMEOUT_MS, env: { ...process.env, PATH: systemPath() } };
     ({ stdout } = await promisify(execFile)("ip", ["-json", ...words], options));
   } catch (cause) {
     const { syscall, code } = cause as NodeJS.ErrnoException;
     if (syscall?.startsWith("spawn") && code === "ENOENT") {
-      const what = "ip, which tells this machine's network devices, is not installed";
+      const what = "`ip`, which tells this machine's network devices, is not installed";
       throw new XFilterError("TOOL_NOT_FOUND", what, "Install it (Debian's package iproute2)", { cause });
     }
     throw cause;

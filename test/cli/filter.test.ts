@@ -33,7 +33,7 @@ async function xfilter(args: readonly string[], during?: (child: ChildProcessWit
   return { stdout, stderr, code };
 }
 
-const dryRun = (...args: readonly string[]) => ["filter", image, "--backend", "dry-run", "--state", state, ...args];
+const dryRun = (...args: readonly string[]) => ["filter", image, "--backend", "dry-run", ...args];
 
 /** Ctrl-C as soon as something is in force. */
 const untilSet = (child: ChildProcessWithoutNullStreams) =>
@@ -87,14 +87,34 @@ describe("xfilter plan", () => {
   });
 });
 
+describe("what nftables cannot hold", () => {
+  beforeAll(() => writeFileSync(path("reject"), "reject tcp from any to any 22 in uid 1003\n"));
+
+  it.each(["plan", "filter"])("is refused by %s before anything is printed", async (name) => {
+    const args = [name, image, "--rules", path("reject"), ...(name === "filter" ? ["--backend", "dry-run"] : [])];
+    const { stdout, stderr, code } = await xfilter(args);
+    expect({ stdout, code }).toEqual({ stdout: "", code: 1 });
+    expect(stderr).toMatch(/^xfilter: BACKEND_UNSUPPORTED: The backend \S+ cannot reject packets that enter the guest/);
+  });
+  it("is shown by plan as what it becomes", async () => {
+    writeFileSync(path("both"), "reject tcp from any to any 22 uid 1003\n");
+    const { stdout } = await xfilter(["plan", image, "--rules", path("both")]);
+    const actions = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.split(" ").slice(0, 2).join(" "));
+    expect(new Set(actions)).toEqual(new Set(["reject out", "drop in"]));
+  });
+});
+
 describe("xfilter filter with dry-run", () => {
-  it("prints what would be set until Ctrl-C, and leaves a line for each change in the audit file and no state", async () => {
+  it("prints what would be set until Ctrl-C, and leaves a line for each change in the audit file", async () => {
     const { stdout, stderr, code } = await xfilter(
       dryRun("--rules", path("rules"), "--audit", path("audit")),
       untilSet,
     );
     expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
-    expect(stdout).toMatch(/^filtering no device by 1 rules with dry-run\n/);
+    expect(stdout).toMatch(/^filtering no device by 1 rule with dry-run\n/);
     expect(stdout).toMatch(/^\S+ \+ drop out tcp \S+ \S+:22 of \d+\/ssh uid 1003 by /m);
     const lines = readFileSync(path("audit"), "utf8").trimEnd().split("\n");
     const events = lines.map((line) => JSON.parse(line).event as string);
@@ -102,6 +122,13 @@ describe("xfilter filter with dry-run", () => {
     expect(count("set")).toBeGreaterThan(0);
     expect(count("cleared")).toBe(count("set"));
     expect(events.at(-1)).toBe("ended");
+  });
+  it("says that it keeps no state", async () => {
+    const { stderr, code } = await xfilter(dryRun("--rules", path("rules"), "--state", state), untilSet);
+    expect({ stderr, code }).toEqual({
+      stderr: "xfilter: warning: --state is not used: dry-run keeps nothing\n",
+      code: 0,
+    });
     expect(existsSync(state)).toBe(false);
   });
   it("goes on when the audit file cannot be written, and says so", async () => {

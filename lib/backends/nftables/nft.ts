@@ -22,7 +22,7 @@ export async function listObjects(words: readonly string[], signal: AbortSignal)
   try {
     return (JSON.parse(text) as { nftables: readonly Json[] }).nftables;
   } catch (cause) {
-    throw new XFilterError("BACKEND_FAILED", "nft printed what is no JSON", "Check the installation of nftables", {
+    throw new XFilterError("BACKEND_FAILED", "`nft` printed what is no JSON", "Check the installation of nftables", {
       cause,
     });
   }

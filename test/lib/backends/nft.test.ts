@@ -53,7 +53,7 @@ describe("nft", () => {
   it("that says very much is quoted in one line", async () => {
     nft("yes 'Error: no, no, no' | head -c 3000000 >&2; exit 1");
     const error = await applyCommands([], signal).catch((error: Error) => error.message);
-    expect(error).toMatch(/^Nft refused: no, no, no\. /);
+    expect(error).toMatch(/^`nft` refused: no, no, no\. /);
     expect(error!.length).toBeLessThan(500);
   });
 
