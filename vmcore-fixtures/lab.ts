@@ -2,6 +2,7 @@ import { readlinkSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "./command.ts";
 import { LabProgram } from "./lab-program.ts";
 import { type HeardReport, parseHeard, type TalkReport } from "./lab-report.ts";
@@ -111,6 +112,34 @@ export class LabGuest {
     await this.lab("web", `uid=${uid}`, "comm=web", `port=${port}`, `bytes=${bytes}`);
   }
 
+  /** Takes the guest's card away, and deletes its tap. */
+  async unplug(tap = this.tap): Promise<void> {
+    const { monitor } = this.live;
+    await monitor.execute("device_del", { id: "card" });
+    // The guest has to let go of it first.
+    for (;;) {
+      const devices = (await monitor.execute("qom-list", { path: "/machine/peripheral" })) as { name: string }[];
+      if (devices.every(({ name }) => name !== "card")) break;
+      await sleep(100);
+    }
+    await monitor.execute("netdev_del", { id: "nic" });
+    await ip("tuntap", "delete", tap, "mode", "tap");
+  }
+
+  /** Gives it one anew, on a new tap of this name, and the addresses that it had. */
+  async plug(tap = this.tap): Promise<void> {
+    const { monitor } = this.live;
+    await makeTap(tap, this.bridge);
+    await monitor.execute("netdev_add", { type: "tap", id: "nic", ifname: tap, script: "no", downscript: "no" });
+    const card = { id: "card", bus: "bay", netdev: "nic", mac: this.mac, romfile: "" };
+    await monitor.execute("device_add", { driver: "virtio-net-pci", ...card });
+    await this.giveAddresses();
+  }
+
+  async giveAddresses(): Promise<void> {
+    await this.lab("network", labAddresses.guest.v4, labAddresses.guest.v6);
+  }
+
   private lab(...words: string[]): Promise<string> {
     return this.live.command(`lab ${words.join(" ")}`);
   }
@@ -187,11 +216,15 @@ export interface Lab {
 
 const ip = async (...words: string[]) => void (await run("ip", words));
 
+async function makeTap(tap: string, bridge: string): Promise<void> {
+  await ip("tuntap", "add", tap, "mode", "tap");
+  await ip("link", "set", tap, "master", bridge, "up");
+}
+
 async function makeWire(letter: string): Promise<Wire> {
   const wire = { tap: `tap-${letter}`, bridge: `br-${letter}`, mac: `52:54:00:77:00:0${letter}` };
   await ip("link", "add", wire.bridge, "type", "bridge", "mcast_snooping", "0");
-  await ip("tuntap", "add", wire.tap, "mode", "tap");
-  await ip("link", "set", wire.tap, "master", wire.bridge, "up");
+  await makeTap(wire.tap, wire.bridge);
   await ip("link", "set", wire.bridge, "up");
   return wire;
 }
@@ -277,8 +310,9 @@ export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab
         signal: AbortSignal.any([signal, abort.signal]),
       });
       closers.push(() => live.close());
-      await live.command(`lab network ${labAddresses.guest.v4} ${labAddresses.guest.v6}`);
-      return new LabGuest(live, wire, outside);
+      const labGuest = new LabGuest(live, wire, outside);
+      await labGuest.giveAddresses();
+      return labGuest;
     };
     const host = await LabProgram.start([], program, join(directory, "host"), ["serve", `on=${services}`]);
     closers.push(() => host.close());

@@ -17,7 +17,7 @@ export interface LiveOptions {
   ram: "shared-file" | "memfd" | "hugetlb" | "nodes" | "private";
   /** A virtio disk of 64 MiB. */
   disk?: boolean;
-  /** A virtio network device, with an echo server behind it; or on a tap device that is there, with no address yet. */
+  /** A virtio network device, with an echo server behind it; or on a tap device that is there, with no address yet: `card` in `bay`, on `nic`. */
   nic?: boolean | { readonly tap: string; readonly mac: string };
   /** What runs in it from the start: the recipe's poses, unless it is "lab". */
   workload?: LiveWorkload;
@@ -94,9 +94,11 @@ function nicArguments(nic: LiveOptions["nic"], echoPort: number): string[] {
       ...["-netdev", `user,id=nic,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:${echoPort}-10.0.3.15:7`],
       ...["-device", "virtio-net-pci,netdev=nic,romfile="],
     ];
+  // In a slot of its own, so that it can be unplugged: q35's own bus has none such.
   return [
+    ...["-device", "pcie-root-port,id=bay,chassis=1"],
     ...["-netdev", `tap,id=nic,ifname=${nic.tap},script=no,downscript=no`],
-    ...["-device", `virtio-net-pci,netdev=nic,mac=${nic.mac},romfile=`],
+    ...["-device", `virtio-net-pci,id=card,bus=bay,netdev=nic,mac=${nic.mac},romfile=`],
   ];
 }
 

@@ -1,4 +1,4 @@
-import { toXFilterError, type XFilterError } from "../errors.ts";
+import { toXFilterError, XFilterError } from "../errors.ts";
 import type { GuestInterface } from "../guest-interface.ts";
 import type { Plan } from "../rules/pattern.ts";
 import type { Rule } from "../rules/rule.ts";
@@ -102,8 +102,13 @@ export class Firewall {
     if (now < this.#nextLook) return;
     this.#nextLook = now + Math.min(reconcileMs, LOOK_AGAIN_MS);
     const problem = await this.#rebind();
-    await this.#inspect();
-    if (this.#inDoubt) await this.#reconcile();
+    try {
+      await this.#inspect();
+      if (this.#inDoubt) await this.#reconcile();
+    } catch (error) {
+      // Where the device is gone, that is why nothing else can be done.
+      throw problem ?? error;
+    }
     if (problem) throw problem;
     this.#nextLook = now + reconcileMs;
   }
@@ -148,6 +153,7 @@ export class Firewall {
     } catch (error) {
       // Whoever was interrupted may have been done.
       this.#adopted ||= this.#signal.aborted;
+      if (error instanceof XFilterError && error.code === "INTERFACE_CHANGED") this.#nextLook = 0;
       throw error;
     }
     this.#lastApplyMs = performance.now() - start;

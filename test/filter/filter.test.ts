@@ -7,10 +7,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { nftables } from "../../lib/backends/index.ts";
 import { createFilter, type Filter, type FilterEvent, type FilterOptions } from "../../lib/filter/index.ts";
-import { type Guest, introspect } from "../../lib/index.ts";
+import { type Guest, type GuestInterface, introspect, type XFilterErrorCode } from "../../lib/index.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
 import { alice, type Lab, type LabGuest, mallory, startLab, type Talker, usual } from "../../vmcore-fixtures/lab.ts";
 import { type Heard, type Held, losses } from "../../vmcore-fixtures/lab-report.ts";
+import { GuestRam } from "./guest-ram.ts";
 
 // The whole: rules about a guest's users and processes, kept in force from outside of it, and every byte of everybody accounted for.
 
@@ -37,12 +38,10 @@ afterEach(async () => {
 
 const NO_SSH = [`deny tcp from any to any 22 out uid ${mallory}`, `deny udp from any to any 22 out uid ${mallory}`];
 
-function newFilter(rules: readonly string[], options: Partial<FilterOptions> = {}): Promise<Filter> {
-  return guest.interfaces().then(async (interfaces) => {
-    filter = createFilter({ guest, rules, backend: nftables(), id: "lab-a", interfaces, intervalMs: 100, ...options });
-    await filter.start();
-    return filter;
-  });
+async function newFilter(rules: readonly string[], options: Partial<FilterOptions> = {}): Promise<Filter> {
+  filter = createFilter({ guest, rules, backend: nftables(), id: "lab-a", intervalMs: 100, ...options });
+  await filter.start();
+  return filter;
 }
 
 /** What arrived outside of a flow. */
@@ -220,6 +219,14 @@ async function event(events: AsyncIterator<FilterEvent>, type: FilterEvent["type
   }
 }
 
+/** There may be others before it: a plan that could not be put in force meanwhile. */
+async function failure(events: AsyncIterator<FilterEvent>, code: XFilterErrorCode): Promise<void> {
+  for (;;) {
+    const failed = await event(events, "failed");
+    if (failed.type === "failed" && failed.error.code === code) return;
+  }
+}
+
 /** The command in a process of its own, as an operator runs it; by the process, since these tests hold the monitor. */
 async function command(...args: string[]): Promise<ChildProcess> {
   const program = join(import.meta.dirname, "../../dist/cli/main.js");
@@ -293,6 +300,109 @@ describe("a filter that ends", () => {
     expect(await tables()).toEqual([]);
     await flows(blocked, blocked.started.held[0]!);
     expect(await lostBy(lab.a, blocked)).toEqual([]);
+  });
+});
+
+describe("a device that is deleted", () => {
+  it("and made again for the guest has the rules from the next look on", async () => {
+    const [blocked, honest] = await Promise.all(
+      [mallory, alice].map((uid) => lab.a.talk({ uid, hold: ["tcp4:22"], drain: 60_000 })),
+    );
+    await newFilter(NO_SSH, { reconcileMs: 500 });
+    const [{ index }] = filter!.status().interfaces as [GuestInterface];
+    const events = filter!.events();
+    await lab.a.unplug();
+    await failure(events, "INTERFACE_NOT_FOUND");
+    await lab.a.plug();
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: lab.a.tap }] });
+    expect(filter!.status().interfaces[0]!.index).not.toBe(index);
+    await flows(honest!, honest!.started.held[0]!);
+    const stopped = () => filter!.status().inForce.reduce((sum, { packets }) => sum + (packets ?? 0), 0);
+    const before = stopped();
+    await expect.poll(stopped, { timeout: 60_000 }).toBeGreaterThan(before);
+    expect(await stands(lab.a, blocked!.started.held[0]!)).toBe(true);
+    filter!.setRules([]);
+    await flows(blocked!, blocked!.started.held[0]!);
+    for (const talker of [blocked, honest]) expect(await lostBy(lab.a, talker!)).toEqual([]);
+  });
+
+  it("and made again under its name for another guest has none of them, and is refused as this one's", async () => {
+    const same = { uid: mallory, hold: ["tcp4:22:40002"], drain: 60_000 };
+    const [blocked, twin] = await Promise.all([lab.a.talk(same), lab.b.talk(same)]);
+    await newFilter(NO_SSH, { reconcileMs: 500, interfaces: [lab.a.tap] });
+    expect(await stands(lab.a, blocked.started.held[0]!)).toBe(true);
+    const events = filter!.events();
+    await lab.a.unplug();
+    await lab.b.unplug();
+    await lab.b.plug(lab.a.tap);
+    await flows(twin, twin.started.held[0]!);
+    const { polls } = filter!.status();
+    await expect.poll(() => filter!.status().polls, { timeout: 60_000 }).toBeGreaterThan(polls + 30);
+    await flows(twin, twin.started.held[0]!);
+    await expect(guest.interfaces({ names: [lab.a.tap] })).rejects.toMatchObject({ code: "INTERFACE_FOREIGN" });
+    expect(await lostBy(lab.b, twin)).toEqual([]);
+    await lab.b.unplug(lab.a.tap);
+    await lab.b.plug();
+    await lab.a.plug();
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: lab.a.tap }] });
+    await blocked.exit("reset");
+  });
+});
+
+describe("a guest whose memory is garbage where its kernel is known by", () => {
+  let ram: GuestRam;
+  beforeAll(async () => {
+    ram = await GuestRam.open(lab.a.live.pid);
+  });
+  afterAll(() => ram.close());
+
+  /** mallory, who is blocked, and alice. */
+  async function talkers() {
+    const both = [mallory, alice].map((uid) => lab.a.talk({ uid, hold: ["tcp4:22"], drain: 60_000 }));
+    return (await Promise.all(both)) as [Talker, Talker];
+  }
+
+  it("is held as it was and then released, and blocked again when it can be read", async () => {
+    const [blocked, honest] = await talkers();
+    const [flow, others] = [blocked.started.held[0]!, honest.started.held[0]!];
+    await newFilter(NO_SSH, { onUnreadable: "hold", maxHoldMs: 5000 });
+    const events = filter!.events();
+    const restore = await ram.spoil(guest.kernel.banner);
+    expect(await event(events, "unreadable")).toMatchObject({ applied: "hold" });
+    expect(await stands(lab.a, flow)).toBe(true);
+    await flows(honest, others);
+    expect(await event(events, "unreadable")).toMatchObject({ applied: "release" });
+    expect(await event(events, "cleared")).toMatchObject({ why: "unreadable" });
+    await flows(blocked, flow);
+    await restore();
+    await event(events, "readable");
+    await event(events, "set");
+    expect(await stands(lab.a, flow)).toBe(true);
+    await flows(honest, others);
+    await filter!.stop();
+    await flows(blocked, flow);
+    for (const talker of [blocked, honest]) expect(await lostBy(lab.a, talker)).toEqual([]);
+  });
+
+  it("has the rules for everybody, if they are to widen, until it can be read", async () => {
+    const [blocked, honest] = await talkers();
+    const [flow, others] = [blocked.started.held[0]!, honest.started.held[0]!];
+    await newFilter(NO_SSH, { onUnreadable: "widen" });
+    const events = filter!.events();
+    const restore = await ram.spoil(guest.kernel.banner);
+    expect(await event(events, "unreadable")).toMatchObject({ applied: "widen" });
+    expect(await event(events, "set")).toMatchObject({ pattern: { reason: "widened", remote: { ports: [22, 22] } } });
+    expect(await stands(lab.a, others)).toBe(true);
+    expect(await stands(lab.a, flow)).toBe(true);
+    const web = await lab.a.talk({ uid: alice, hold: ["tcp4:80"] });
+    await flows(web, web.started.held[0]!);
+    await restore();
+    await event(events, "readable");
+    await flows(honest, others);
+    expect(await stands(lab.a, flow)).toBe(true);
+    await filter!.stop();
+    await flows(blocked, flow);
+    for (const talker of [blocked, honest, web]) expect(await lostBy(lab.a, talker)).toEqual([]);
   });
 });
 

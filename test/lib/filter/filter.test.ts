@@ -463,6 +463,16 @@ describe("a guest's device", () => {
     expect(inForce()).toEqual(["40003 → 22"]);
   });
 
+  it("that is found changed while something is to be changed is looked for at once", async () => {
+    const events = (await started({ reconcileMs: 3_600_000 })).events();
+    guest.devices = [device("tap0", 8)];
+    backend.failures.push(new XFilterError("INTERFACE_CHANGED", "another device", ""));
+    guest.flows = [];
+    await event(events, "failed");
+    await event(events, "rebound");
+    expect(inForce()).toEqual([]);
+  });
+
   it("that the guest gets beside the first is filtered from the next look on", async () => {
     const events = (await started(watched)).events();
     guest.devices = [device("tap0", 7), device("tap1", 9)];
@@ -473,9 +483,11 @@ describe("a guest's device", () => {
   it("is looked for again while the guest has none, and what is in force stays as it is", async () => {
     const events = (await started(watched)).events();
     guest.deviceFailure = new XFilterError("INTERFACE_NOT_FOUND", "no tap", "");
+    backend.inspectFailure = new XFilterError("INTERFACE_CHANGED", "tap0 is gone", "");
     expect(await event(events, "failed")).toMatchObject({ error: { code: "INTERFACE_NOT_FOUND" } });
     expect(inForce()).toEqual(["40003 → 22"]);
     guest.deviceFailure = null;
+    backend.inspectFailure = null;
     guest.devices = [device("tap0", 8)];
     await event(events, "rebound");
   });

@@ -116,6 +116,8 @@ static int ask(const char *path, char **words) {
 }
 
 static int network(const char *host4, const char *host6) {
+  /* One that was just plugged in takes a while to be found. */
+  for (int tries = 0; access("/proc/sys/net/ipv6/conf/eth0", F_OK) != 0 && tries < 300; tries++) usleep(100000);
   write_text("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0"); /* the address is of use at once */
   bring_up("eth0");
   address_on("eth0", host4, 24);
