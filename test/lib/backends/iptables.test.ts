@@ -238,7 +238,7 @@ describe("the commands", () => {
     const changed = backend.reconcile(planOf([pattern(), pattern({ family: 6 })]), { signal });
     await expect(changed).rejects.toMatchObject({ code: "BACKEND_FAILED" });
     await expect(changed).rejects.toThrow(
-      "IPv4 was changed as planned, IPv6 was not: ip6tables-legacy-restore refused: line 7 failed.",
+      "IPv4 was changed as planned, IPv6 was not: `ip6tables-legacy-restore` refused: line 7 failed.",
     );
   });
 
