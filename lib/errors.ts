@@ -88,12 +88,12 @@ const CODES = [
  * | `ATTACH_BUDGET` | the kernel was not found within `attachBudgetMs` |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
  * | `SNAPSHOT_LATE` | a filter has waited for ten seconds for its guest to be read, and waits on |
- * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`, `iptables-restore`) is not installed |
+ * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`) is not installed |
  * | `BACKEND_PERMISSION` | this process may not change the firewall |
  * | `BACKEND_UNSUPPORTED` | the kernel or the firewall's program lacks what the backend, or a rule, needs |
  * | `BACKEND_FAILED` | the firewall refused a change, or did not answer |
  * | `STATE_IO` | the directory in which a filter keeps its state cannot be made, is not safe, or cannot be written |
- * | `FILTER_RUNS` | another process of the command filters this guest |
+ * | `FILTER_RUNS` | another filter has this guest, or one of its devices |
  * | `INTERFACE_CHANGED` | the guest's device is gone, or another one has its name |
  * | `OUT_OF_MEMORY` | the memory or the threads that this process may have did not suffice |
  * | `ABORTED` | native work was cancelled (an abort by a signal rejects with `signal.reason` instead) |

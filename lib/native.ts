@@ -7,6 +7,8 @@ export interface Native {
   attach(options: NativeAttachOptions): NativeJob<NativeGuest>;
   /** Connects to a UNIX socket: a non-blocking descriptor that is the caller's, and the process that listens, or 0. */
   connectUnix(path: string): { fd: number; pid: number };
+  /** Makes the file where there is none. A descriptor that holds its lock until it is closed; null: another holds it. */
+  lockFile(path: string): number | null;
   /** A profile's JSON. */
   makeProfile(files: NativeFiles): NativeJob<string>;
   /** Whether the ELF file at this path has DWARF and no BTF. */

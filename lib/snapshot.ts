@@ -3,6 +3,7 @@ import type { NativeOwners, NativeSnapshot } from "./native.ts";
 import { type NetworkNamespace, toNetworkNamespaces } from "./network-namespace.ts";
 import { type OtherSocket, type OtherSocketJson, OtherSocketRow } from "./other-socket.ts";
 import { type Process, type ProcessJson, ProcessRow } from "./process.ts";
+import type { Quality } from "./quality.ts";
 import { LazyRows, type Rows } from "./rows.ts";
 import { type Owner, type Socket, type SocketJson, SocketRow, toOwner } from "./socket.ts";
 import { SocketRows } from "./socket-rows.ts";
@@ -25,33 +26,6 @@ export interface Snapshot {
   /** The sockets that a process holds open, each once; empty when it holds none or there is no such process. */
   socketsOf(pid: number): Socket[];
   toJSON(): SnapshotJson;
-}
-
-/**
- * How good the reading of a walk was. While `torn`, `abandoned`, `badPointers` and `limited` are 0, nothing was left out.
- */
-export interface Quality {
-  /** Nanoseconds that the walk took. */
-  readonly elapsedNs: number;
-  readonly processes: number;
-  readonly threads: number;
-  /** Distinct file descriptor tables. */
-  readonly fdTables: number;
-  /** Open files looked at, sockets or not. */
-  readonly files: number;
-  readonly sockets: number;
-  /** Objects read again because they had moved: 0 on an image, which does not move. */
-  readonly retries: number;
-  /** Links and back pointers that disagreed, after all retries. */
-  readonly torn: number;
-  /** Objects left out because their links disagreed; `torn` counts those too. */
-  readonly abandoned: number;
-  /** Objects left out, or known in part, because their memory could not be read. */
-  readonly badPointers: number;
-  /** Values of the guest beyond a bound of xfilter-core's own: what lies behind was left out. */
-  readonly limited: number;
-  /** Milliseconds that the guest stood still for the walk, from QEMU's STOP event to its RESUME event; mostly 0. */
-  readonly pauseMs: number;
 }
 
 /** A snapshot in JSON. */

@@ -2,8 +2,9 @@ import { argumentRangeError, invalidOption } from "./errors.ts";
 import type { NativeChanges, NativeDifference } from "./native.ts";
 import { type AbortSignalLike, checkKeys, checkSignal } from "./options.ts";
 import type { Process } from "./process.ts";
+import type { Quality } from "./quality.ts";
 import type { LazyRows } from "./rows.ts";
-import { type Quality, WalkedSnapshot } from "./snapshot.ts";
+import { WalkedSnapshot } from "./snapshot.ts";
 import type { Socket } from "./socket.ts";
 
 /** How to watch. */

@@ -1,6 +1,8 @@
 #include <napi.h>
 
 #include "node/environment.h"
+#include "node/file_lock.h"
+#include "node/file_lock.h"
 #include "node/given.h"
 #include "node/guest.h"
 #include "node/unix_socket.h"
@@ -13,6 +15,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   environment->watchClass = Napi::Persistent(xfilter::node::Watch::define(env));
   env.SetInstanceData(environment);
   exports.Set("attach", Napi::Function::New<xfilter::node::attach>(env));
+  exports.Set("lockFile", Napi::Function::New<xfilter::node::lockFile>(env));
   exports.Set("connectUnix", Napi::Function::New<xfilter::node::connectUnix>(env));
   exports.Set("makeProfile", Napi::Function::New<xfilter::node::makeProfile>(env));
   exports.Set("lacksBtf", Napi::Function::New<xfilter::node::lacksBtf>(env));

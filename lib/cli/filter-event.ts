@@ -36,6 +36,8 @@ export function eventJson(event: FilterEvent): Record<string, unknown> {
       const { type, time: _, error, ...rest } = event;
       return { time, event: type, error: error && { code: error.code, message: error.message }, ...rest };
     }
+    case "expired":
+      return { time, event: event.type, rule: formatRule(event.rule) };
     default: {
       const { type, time: _, ...rest } = event;
       return { time, event: type, ...rest };
@@ -121,6 +123,8 @@ function happened(event: FilterEvent): string {
       return "! the guest can be read again";
     case "booted":
       return "! the guest booted anew";
+    case "expired":
+      return `! the time of a rule is over: "${escapeText(formatRule(event.rule))}"`;
     case "overrun":
       return `! polls left out because one took too long: ${event.missedPolls}`;
     case "dropped":

@@ -1,9 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { RuleBackend } from "../backends/backend.ts";
-import { dryRun, iptables, nftables } from "../backends/index.ts";
+import { dryRun, nftables } from "../backends/index.ts";
 import { toXFilterError } from "../errors.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
 import { parseRule, type Rule } from "../rules/index.ts";
+import { targetName } from "../sources/target.ts";
 import { Audit } from "./audit.ts";
 import { type Context, guestCommand, type Invocation, notEmpty } from "./command.ts";
 import { counted } from "./counted.ts";
@@ -16,7 +17,7 @@ import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
 
 interface FilterFlags {
   readonly rules: string;
-  readonly backend: keyof typeof BACKENDS;
+  readonly backend: "nftables" | "dry-run";
   readonly interface?: readonly string[];
   readonly interval: number;
   readonly audit?: string;
@@ -28,14 +29,6 @@ interface FilterFlags {
   readonly neverBlock?: readonly string[];
   readonly state: string;
 }
-
-const BACKENDS = {
-  nftables,
-  iptables,
-  "iptables-nft": () => iptables({ variant: "nft" }),
-  "iptables-legacy": () => iptables({ variant: "legacy" }),
-  "dry-run": () => dryRun({ write: () => {}, like: nftables() }),
-} satisfies Record<string, () => RuleBackend>;
 
 const DAY_MS = 86_400_000;
 
@@ -65,7 +58,7 @@ export function blockCommand(context: Context): Command {
     "block",
     "drop what one user or process sends and receives, until Ctrl-C",
     context,
-    (invocation) => filter(invocation, [ruleOf(command.opts())], command.opts<FilterFlags>()),
+    (invocation) => filter(invocation, [ruleOf(command.opts())], command.opts<FilterFlags>(), "until its time is over"),
   ).hook("preAction", () => {
     const { uid, pid, comm } = command.opts<BlockFlags>();
     // It would be the whole guest.
@@ -121,7 +114,7 @@ function withFlags(command: Command): Command {
       if (hold && !pause) command.error("error: --hold is for --pause");
     })
     .addOption(
-      new Option("--backend <NAME>", "what holds the rules").choices(Object.keys(BACKENDS)).default("nftables"),
+      new Option("--backend <NAME>", "what holds the rules").choices(["nftables", "dry-run"]).default("nftables"),
     )
     .option(
       "--interface <NAME>",
@@ -157,14 +150,20 @@ function withFlags(command: Command): Command {
     );
 }
 
-async function filter(invocation: Invocation, rules: readonly Rule[], flags: FilterFlags): Promise<void> {
-  const { guest, target, output, signal, json, warn } = invocation;
+async function filter(
+  invocation: Invocation,
+  rules: readonly Rule[],
+  flags: FilterFlags,
+  ends?: "until its time is over",
+): Promise<void> {
+  const { guest, output, signal, json, warn } = invocation;
   const { keep = false } = flags;
+  const id = targetName(invocation.target);
   const dry = flags.backend === "dry-run";
-  const backend = BACKENDS[flags.backend]();
+  const backend: RuleBackend = dry ? dryRun({ write: () => {}, like: nftables() }) : nftables();
   if (dry && flags.state !== STATE_DIRECTORY) warn("--state is not used: dry-run keeps nothing");
   const filter = createFilter({
-    ...{ guest, rules, backend, id: target, intervalMs: flags.interval },
+    ...{ guest, rules, backend, id, intervalMs: flags.interval },
     ...(flags.interface && { interfaces: flags.interface }),
     // What changes no firewall needs no device, and an image has none.
     ...(!flags.interface && dry && guest.kernel.format !== "qemu" && { interfaces: [] }),
@@ -176,7 +175,7 @@ async function filter(invocation: Invocation, rules: readonly Rule[], flags: Fil
     ...(flags.neverBlock && { neverBlock: flags.neverBlock }),
   });
   const audit = flags.audit === undefined ? null : new Audit(flags.audit, warn);
-  const status = dry ? null : new StatusFile(flags.state, target, () => filter.status(), warn);
+  const status = dry ? null : new StatusFile(flags.state, id, () => filter.status(), warn);
   // Two consumers: a terminal that stands still keeps nothing out of the audit file.
   const recorded = record(filter.events(), audit, status);
   const events = filter.events();
@@ -185,12 +184,14 @@ async function filter(invocation: Invocation, rules: readonly Rule[], flags: Fil
   try {
     signal.throwIfAborted();
     await filter.start();
+    status?.begin();
     const devices = filter.status().interfaces.map(({ name }) => name);
     const what = `filtering ${devices.join(", ") || "no device"} by ${counted(rules.length, "rule")} with ${backend.name}`;
     if (!json) await orWarn(() => output.lines([what]), invocation);
     for await (const event of events) {
       await print(event, invocation);
       if (event.type === "ended" && event.error) throw event.error;
+      if (event.type === "expired" && ends) break;
     }
   } finally {
     signal.removeEventListener("abort", interrupt);

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { toXFilterError, XFilterError } from "../errors.ts";
+import { toXFilterError } from "../errors.ts";
 import type { FilterStatus } from "../filter/index.ts";
 import { StateDirectory } from "../filter/state-directory.ts";
 import type { GuestInterface } from "../guest-interface.ts";
@@ -39,30 +39,33 @@ export class StatusFile {
   readonly #read: () => FilterStatus;
   readonly #warn: (message: string) => void;
   #timer: NodeJS.Timeout | undefined;
+  #begun = false;
   #failing = false;
 
-  /** @throws XFilterError: STATE_IO, or FILTER_RUNS where another process filters the guest */
+  /** @throws XFilterError: STATE_IO */
   constructor(directory: string, guest: string, read: () => FilterStatus, warn: (message: string) => void) {
     this.#directory = new StateDirectory(directory);
     this.#path = this.#directory.path(guest, SUFFIX);
     this.#guest = guest;
     this.#read = read;
     this.#warn = warn;
-    const before = readReport(this.#path);
-    if (before && agentRuns(before)) {
-      const what = `process ${before.agent} filters this guest already, and each would undo what the other does`;
-      throw new XFilterError("FILTER_RUNS", what, "Give all rules to one of them, in a file (xfilter filter --rules)");
-    }
-    this.#directory.write(this.#path, JSON.stringify(this.#report(process.pid)));
+  }
+
+  /** The filter runs: what another one left is over. */
+  begin(): void {
+    this.#begun = true;
+    this.#write(process.pid);
   }
 
   /** Is written soon, once for all that changes until then. */
   changed(): void {
+    if (!this.#begun) return;
     this.#timer ??= setTimeout(() => this.#write(process.pid), WRITE_EVERY_MS).unref();
   }
 
   /** The filter ends. */
   end(keep: boolean): void {
+    if (!this.#begun) return;
     if (keep) this.#write(null);
     clearTimeout(this.#timer);
     if (!keep) rmSync(this.#path, { force: true });

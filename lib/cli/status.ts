@@ -1,5 +1,6 @@
 import { Command, Option } from "commander";
 import { type InstalledGuest, installedGuests, removeGuests, tablesOfGuest } from "../backends/index.ts";
+import { targetName } from "../sources/target.ts";
 import { type Context, notEmpty } from "./command.ts";
 import { counted } from "./counted.ts";
 import { escapeText } from "./escape.ts";
@@ -69,7 +70,7 @@ export function clearCommand({ output, signal, warn }: Context): Command {
 /** By its tables: the name that is read back may be escaped and cut. */
 function of(target: string | undefined, installed: readonly InstalledGuest[]): readonly InstalledGuest[] {
   if (target === undefined) return installed;
-  const tables: readonly string[] = tablesOfGuest(target);
+  const tables = [target, targetName(target)].flatMap((name) => tablesOfGuest(name));
   return installed.filter(({ table }) => tables.includes(table));
 }
 

@@ -1,8 +1,6 @@
 import { toXFilterError, XFilterError } from "../errors.ts";
-import type { Unenforceable } from "../rules/pattern.ts";
-import { createPlan, emptyPlanState, type PlanState } from "../rules/plan.ts";
+import { emptyPlanState } from "../rules/plan.ts";
 import type { Rule } from "../rules/rule.ts";
-import { formatRule } from "../rules/text.ts";
 import { sleep } from "../sleep.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { bootId, tellsBoot } from "./boot-id.ts";
@@ -10,8 +8,10 @@ import { requireCapable, withinCapabilities } from "./capabilities.ts";
 import type { ClearedReason, FilterEvent } from "./event.ts";
 import { Failures } from "./failures.ts";
 import type { FilterStatus } from "./filter.ts";
-import { Firewall, type Ruling } from "./firewall.ts";
+import { Firewall } from "./firewall.ts";
+import { GuestLock } from "./guest-lock.ts";
 import type { CheckedOptions } from "./options.ts";
+import { Planner } from "./planner.ts";
 import { StateFile } from "./state-file.ts";
 import { Unreadable } from "./unreadable.ts";
 
@@ -30,12 +30,11 @@ export class Enforcer {
   readonly #signal: AbortSignal;
   readonly #firewall: Firewall;
   readonly #unreadable: Unreadable;
+  readonly #planner: Planner;
+  readonly #lock: GuestLock | null;
   readonly #stateFile: StateFile | null;
-  #rules: readonly Rule[];
   #newRules = false;
-  #state: PlanState = emptyPlanState();
   #bootId: string | null = null;
-  #unenforceable = new Map<string, Unenforceable>();
   readonly #failures: Failures;
   readonly #lookFailures: Failures;
   readonly #stateFailures: Failures;
@@ -44,17 +43,29 @@ export class Enforcer {
     this.#options = options;
     this.#tell = tell;
     this.#signal = signal;
-    this.#rules = options.rules;
-    this.#firewall = new Firewall(options, tell, signal);
+    this.#planner = new Planner(options, tell);
+    const { stateDirectory, id } = options;
+    this.#lock = stateDirectory === null ? null : new GuestLock(stateDirectory);
+    this.#firewall = new Firewall(options, tell, signal, this.#lock);
     this.#unreadable = new Unreadable(options, tell);
     this.#failures = new Failures(tell);
     this.#lookFailures = new Failures(tell);
     this.#stateFailures = new Failures(tell);
-    this.#stateFile = options.stateDirectory === null ? null : new StateFile(options.stateDirectory, options.id);
+    this.#stateFile = stateDirectory === null ? null : new StateFile(stateDirectory, id);
   }
 
   /** The first poll. Rejects, the firewall unchanged, where it cannot be done. */
   async open(): Promise<void> {
+    try {
+      this.#lock?.takeGuest(this.#options.id);
+      await this.#open();
+    } catch (error) {
+      this.#lock?.release();
+      throw error;
+    }
+  }
+
+  async #open(): Promise<void> {
     const { guest, backend, hold, leaseMs } = this.#options;
     const signal = this.#signal;
     if (leaseMs !== null && !backend.capabilities.leases) {
@@ -64,7 +75,7 @@ export class Enforcer {
     const whilePaused = hold === "apply" ? async () => {} : undefined;
     const first = await guest.snapshot({ signal, whilePaused });
     await this.#boot(bootId(guest.kernel, first));
-    requireCapable(this.#rules, backend.capabilities, backend.name);
+    requireCapable(this.#planner.rules, backend.capabilities, backend.name);
     if (hold === "walk") return this.#begin(first);
     let begun = false;
     const begin = async (snapshot: Snapshot) => {
@@ -81,15 +92,15 @@ export class Enforcer {
   }
 
   async #begin(snapshot: Snapshot): Promise<void> {
-    const ruling = this.#rulingOf(snapshot);
-    this.#stateFile?.save(this.#bootId!, this.#state);
+    const ruling = this.#planner.ruling(snapshot);
+    this.#stateFile?.save(this.#bootId!, this.#planner.state);
     await this.#firewall.apply(ruling, "gone");
   }
 
   setRules(rules: readonly Rule[]): void {
     const { backend } = this.#options;
     if (this.#bootId !== null) requireCapable(rules, backend.capabilities, backend.name);
-    this.#rules = rules;
+    this.#planner.rules = rules;
     this.#newRules = true;
   }
 
@@ -122,7 +133,8 @@ export class Enforcer {
       else await this.#endure(failure);
     }
     // A disk that is full ends nothing: it is told, and what is to be blocked is blocked.
-    if (enforced) await this.#stateFailures.orTell(() => this.#stateFile?.save(this.#bootId!, this.#state), signal);
+    if (enforced)
+      await this.#stateFailures.orTell(() => this.#stateFile?.save(this.#bootId!, this.#planner.state), signal);
     await this.#look();
   }
 
@@ -162,60 +174,44 @@ export class Enforcer {
     }
     this.#newRules = false;
     this.#unreadable.over();
-    await this.#firewall.apply(this.#rulingOf(snapshot), why);
+    await this.#firewall.apply(this.#planner.ruling(snapshot), why);
   }
 
   /** Another boot: nobody in it is who he was. */
   async #boot(id: string): Promise<void> {
     await this.#firewall.open(id);
-    this.#state = this.#stateFile?.load(id) ?? emptyPlanState();
+    this.#planner.state = this.#stateFile?.load(id) ?? emptyPlanState();
     this.#bootId = id;
-  }
-
-  #rulingOf(snapshot: Snapshot): Ruling {
-    const { neverBlock, maxFlows, backend } = this.#options;
-    const rules = this.#rules;
-    const now = Date.now();
-    const { plan, state } = createPlan({ snapshot, rules, state: this.#state, now, neverBlock, maxFlows });
-    this.#state = state;
-    this.#tellUnenforceable(plan.unenforceable, rules);
-    return { plan: withinCapabilities(plan, backend.capabilities), rules };
-  }
-
-  #tellUnenforceable(unenforceable: readonly Unenforceable[], rules: readonly Rule[]): void {
-    const known = this.#unenforceable;
-    this.#unenforceable = new Map(unenforceable.map((entry) => [`${entry.reason} ${entry.rule} ${entry.sock}`, entry]));
-    for (const [key, entry] of this.#unenforceable) {
-      if (known.has(key)) continue;
-      this.#tell({ type: "unenforceable", time: Date.now(), matched: rules[entry.rule]!, ...entry });
-    }
   }
 
   /** The guest cannot be read. */
   async #endure(error: XFilterError): Promise<void> {
     const { backend } = this.#options;
     await this.#failures.orTell(async () => {
-      const [{ plan, rules }, why] = this.#unreadable.ruling(error, this.#firewall.wanted, this.#rulesNotOver());
+      const [{ plan, rules }, why] = this.#unreadable.ruling(
+        error,
+        this.#firewall.wanted,
+        this.#planner.rulesNotOver(),
+      );
       await this.#firewall.apply({ plan: withinCapabilities(plan, backend.capabilities), rules }, why);
     }, this.#signal);
-  }
-
-  #rulesNotOver(): readonly Rule[] {
-    const now = Date.now();
-    const since = new Map(this.#state.rules.map((rule) => [rule.text, rule.since]));
-    return this.#rules.filter((rule) => now < (since.get(formatRule(rule)) ?? now) + (rule.forMs ?? Infinity));
   }
 
   status(): Omit<FilterStatus, "running" | "polls" | "missedPolls" | "lastPollMs"> {
     return {
       bootId: this.#bootId,
-      unenforceable: [...this.#unenforceable.values()],
+      unenforceable: this.#planner.unenforceable,
       unreadableSince: this.#unreadable.since,
       ...this.#firewall.status(),
     };
   }
 
   async close(keep: boolean): Promise<void> {
-    await this.#firewall.close(keep);
+    try {
+      await this.#firewall.close(keep);
+      if (!keep) this.#stateFile?.forget();
+    } finally {
+      this.#lock?.release();
+    }
   }
 }

@@ -17,6 +17,7 @@ import type { Rule } from "../rules/rule.ts";
  * | `unreadable` | the guest cannot be read, and `onUnreadable` was applied; once until it can again |
  * | `readable` | the guest can be read again |
  * | `booted` | the guest booted anew: what was known of its processes is void |
+ * | `expired` | a rule's time (`for`) is over; once for each |
  * | `overrun` | polls were left out because one took longer than the interval |
  * | `dropped` | events that this consumer did not fetch in time, and lost |
  * | `ended` | the filter stopped: by `stop()`, or because the guest is gone |
@@ -38,6 +39,7 @@ export type FilterEvent = { /** Milliseconds since 1970. */ readonly time: numbe
   | { readonly type: "unreadable"; readonly error: XFilterError; readonly applied: OnUnreadable }
   | { readonly type: "readable" }
   | { readonly type: "booted"; readonly bootId: string }
+  | { readonly type: "expired"; readonly rule: Rule }
   | { readonly type: "overrun"; readonly missedPolls: number }
   | { readonly type: "dropped"; readonly count: number }
   | { readonly type: "ended"; readonly error: XFilterError | null }

@@ -39,7 +39,10 @@ export interface Filter extends ClosesItself {
    * @throws XFilterError: those of `guest.snapshot()`, of `guest.interfaces()` and of the backend
    */
   start(): Promise<void>;
-  /** What happens from now on, until the filter ends. A consumer who is too slow is told how much it lost. */
+  /**
+   * What happens until the filter ends: for the first who asks from its start on, for others from now on. A consumer who is too
+   * slow is told how much it lost.
+   */
   events(options?: { readonly signal?: AbortSignalLike | undefined }): AsyncGenerator<FilterEvent, void, undefined>;
   status(): FilterStatus;
   /**
@@ -64,7 +67,10 @@ export function createFilter(options: FilterOptions): Filter {
 class PollingFilter implements Filter {
   readonly #options: CheckedOptions;
   readonly #enforcer: Enforcer;
-  readonly #queues = new Set<EventQueue>();
+  /** Of the first who asks for events. */
+  readonly #firstQueue = new EventQueue();
+  readonly #queues = new Set([this.#firstQueue]);
+  #asked = false;
   readonly #stop = new AbortController();
   #started: Promise<void> | undefined;
   #running: Promise<void> | undefined;
@@ -134,7 +140,8 @@ class PollingFilter implements Filter {
   }: {
     readonly signal?: AbortSignalLike | undefined;
   } = {}): AsyncGenerator<FilterEvent, void, undefined> {
-    const queue = new EventQueue();
+    const queue = this.#asked ? new EventQueue() : this.#firstQueue;
+    this.#asked = true;
     if (this.#ended) queue.end();
     else this.#queues.add(queue);
     const done = () => this.#queues.delete(queue);

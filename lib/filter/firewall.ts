@@ -4,6 +4,7 @@ import type { Plan } from "../rules/pattern.ts";
 import type { Rule } from "../rules/rule.ts";
 import { areSame, findDevices, findDevicesAgain } from "./devices.ts";
 import type { ClearedReason, FilterEvent } from "./event.ts";
+import type { GuestLock } from "./guest-lock.ts";
 import { type InForce, InForceTable } from "./in-force.ts";
 import type { CheckedOptions } from "./options.ts";
 
@@ -24,6 +25,7 @@ export class Firewall {
   readonly #options: CheckedOptions;
   readonly #tell: (event: FilterEvent) => void;
   readonly #signal: AbortSignal;
+  readonly #lock: GuestLock | null;
   readonly #inForce: InForceTable;
   #bootId = "";
   #interfaces: readonly GuestInterface[] = [];
@@ -42,10 +44,16 @@ export class Firewall {
   #renewed = 0;
   #lastApplyMs = 0;
 
-  constructor(options: CheckedOptions, tell: (event: FilterEvent) => void, signal: AbortSignal) {
+  constructor(
+    options: CheckedOptions,
+    tell: (event: FilterEvent) => void,
+    signal: AbortSignal,
+    lock: GuestLock | null,
+  ) {
     this.#options = options;
     this.#tell = tell;
     this.#signal = signal;
+    this.#lock = lock;
     this.#inForce = new InForceTable(tell);
   }
 
@@ -53,6 +61,7 @@ export class Firewall {
   async open(bootId: string): Promise<void> {
     const { guest, interfaces, reconcileMs } = this.#options;
     if (this.#bootId === "") this.#interfaces = await findDevices(guest, interfaces);
+    this.#lock?.takeDevices(this.#interfaces);
     this.#bootId = bootId;
     this.#nextLook = performance.now() + reconcileMs;
     await this.#reopen();
@@ -119,6 +128,7 @@ export class Firewall {
     try {
       const { devices, problem } = await findDevicesAgain(guest, interfaces, this.#interfaces);
       if (areSame(devices, this.#interfaces)) return problem;
+      this.#lock?.takeDevices(devices);
       this.#interfaces = devices;
       this.#rebound = true;
       await this.#reopen();

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { emptyPlanState, type PlanState, parsePlanState } from "../rules/plan.ts";
 import { StateDirectory } from "./state-directory.ts";
 
@@ -7,6 +7,7 @@ export class StateFile {
   readonly #directory: StateDirectory;
   readonly #path: string;
   #written = "";
+  #saved: PlanState | null = null;
 
   /** @throws XFilterError: STATE_IO for a directory that cannot be used */
   constructor(directory: string, id: string) {
@@ -30,9 +31,15 @@ export class StateFile {
    * @throws XFilterError: STATE_IO
    */
   save(bootId: string, state: PlanState): void {
+    if (state === this.#saved) return;
     const text = JSON.stringify({ boot: bootId, state });
-    if (text === this.#written) return;
-    this.#directory.write(this.#path, text);
+    if (text !== this.#written) this.#directory.write(this.#path, text);
     this.#written = text;
+    this.#saved = state;
+  }
+
+  /** Nothing of it is in force any more: whoever comes next begins anew. */
+  forget(): void {
+    rmSync(this.#path, { force: true });
   }
 }

@@ -1,4 +1,5 @@
 import { argumentRangeError } from "../errors.ts";
+import { isWhole } from "../quality.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { bites, type Claim, decide, demands, type Verdict } from "./claim.ts";
 import { findClaims, type Held, toHeld } from "./claims.ts";
@@ -43,8 +44,7 @@ const MAX_FLOWS = 65_536;
 export function createPlan(input: PlanInput): { plan: Plan; state: PlanState } {
   const { snapshot, state, now, neverBlock = [], maxFlows = MAX_FLOWS } = input;
   const processes = new ProcessIndex(snapshot.processes);
-  const { torn, abandoned, badPointers, limited } = snapshot.quality;
-  const whole = torn + abandoned + badPointers + limited === 0;
+  const whole = isWhole(snapshot.quality);
   const unenforced = new Unenforced();
   const context = { addresses: new AddressBook(), neverBlock: neverBlock.map(toNever), unenforced };
 

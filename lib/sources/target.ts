@@ -61,6 +61,13 @@ export function parseTarget(target: string | Target): VmcoreSource | QemuSource 
   throw invalid(`${JSON.stringify(kind)} is no kind of target`);
 }
 
+/** @internal One name for one target, however it was written. */
+export function targetName(target: string): string {
+  const source = parseTarget(target);
+  if (source.kind === "vmcore") return source.path;
+  return `qemu:${source.qmp ?? `pid:${source.pid}`}`;
+}
+
 function parseText(text: string): VmcoreSource | QemuSource {
   if (/^\.{0,2}\//.test(text)) return vmcore(text, invalidText);
   const [, scheme, rest] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(text) ?? [];

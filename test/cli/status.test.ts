@@ -56,7 +56,7 @@ describe("xfilter status", () => {
 describe("xfilter clear", () => {
   it("says who puts back what it cleared", () => {
     const status = { bootId: null, interfaces: [], inForce: [], unenforceable: [], unreadableSince: null };
-    new StatusFile(state, "vm-a", () => status as unknown as FilterStatus, expect.unreachable);
+    new StatusFile(state, "vm-a", () => status as unknown as FilterStatus, expect.unreachable).begin();
     const { stdout, stderr, status: code } = xfilter("clear", "--all", "--state", state);
     expect([stdout, code]).toEqual([`cleared vm-a: 0 patterns\ncleared ${B}: 0 patterns\n`, 0]);
     const why = `process ${process.pid} filters vm-a and puts it back: to end it (kill ${process.pid}) is to clear it`;

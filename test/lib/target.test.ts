@@ -1,8 +1,16 @@
 import { resolve } from "node:path";
 import { describe, expect, it } from "vitest";
-import { parseTarget } from "../../lib/sources/target.ts";
+import { parseTarget, targetName } from "../../lib/sources/target.ts";
 
 describe("a target", () => {
+  it("has one name, however it is written", () => {
+    const here = process.cwd();
+    expect(["qemu:vm.qmp", `QEMU:${here}/vm.qmp`].map(targetName)).toEqual(Array(2).fill(`qemu:${here}/vm.qmp`));
+    expect(["memory.elf", "./memory.elf", `vmcore:${here}/memory.elf`].map(targetName)).toEqual(
+      Array(3).fill(`${here}/memory.elf`),
+    );
+    expect(targetName("qemu:pid:007")).toBe("qemu:pid:7");
+  });
   it.each([
     ["memory.elf", "memory.elf"],
     ["vmcore:memory.elf", "memory.elf"],

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -152,6 +152,21 @@ describe("a filter that polls", () => {
       pattern: { owner: { pid: 103, comm: "mallory" }, reason: "matched" },
       rule: { action: "drop", uid: 1003 },
     });
+  });
+
+  it("keeps what happened from its start on for the first who asks, and for nobody else", async () => {
+    const filter = await started();
+    const [first, second] = [filter.events(), filter.events()];
+    await filter.stop();
+    const types = async (events: AsyncIterable<FilterEvent>) => {
+      const found: string[] = [];
+      for await (const { type } of events) found.push(type);
+      return found;
+    };
+    expect([await types(first), await types(second)]).toEqual([
+      ["set", "cleared", "ended"],
+      ["cleared", "ended"],
+    ]);
   });
 
   it("takes new rules from the next poll on", async () => {
@@ -394,6 +409,7 @@ describe("a guest that cannot be read", () => {
 
   it("has its rules in force for everybody (widen)", async () => {
     const events = (await started({ onUnreadable: "widen" })).events();
+    await event(events, "set");
     guest.failure = unreadable;
     await event(events, "set");
     const wide = [...backend.held.values()].map(({ family, direction, local, remote }) => ({
@@ -548,7 +564,7 @@ describe("a filter that stops", () => {
     await filter!.stop();
     const types: string[] = [];
     for await (const { type } of events) types.push(type);
-    expect(types).toEqual(["cleared", "ended"]);
+    expect(types).toEqual(["set", "cleared", "ended"]);
   });
 });
 
@@ -563,6 +579,27 @@ describe("with a state directory", () => {
     guest.flows = [{ pid: 103, localPort: 40009, remotePort: 22 }];
     await started({ rules: ["deny tcp from any to any 22 out pid 103"], stateDirectory: directory });
     expect(inForce()).toEqual([]);
+  });
+
+  it("begins anew when the one before took its rules out: a rule's time, too", async () => {
+    const options = { rules: [`${NO_SSH_FOR_MALLORY} for 100ms`], stateDirectory: directory };
+    const events = (await started(options)).events();
+    expect(await event(events, "expired")).toMatchObject({ rule: { uid: 1003, forMs: 100 } });
+    await filter!.stop();
+    await started(options);
+    expect(inForce()).toEqual(["40003 → 22"]);
+    await filter!.stop();
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it("is the only one for its guest, and for its devices", async () => {
+    const first = await started({ stateDirectory: directory, interfaces: [device("tap0", 7)] });
+    await expect(started({ stateDirectory: directory })).rejects.toMatchObject({ code: "FILTER_RUNS" });
+    const other = { stateDirectory: directory, interfaces: [device("tap0", 7)], id: "by another name" };
+    await expect(started(other)).rejects.toMatchObject({ code: "FILTER_RUNS" });
+    expect(inForce()).toEqual(["40003 → 22"]);
+    await first.stop();
+    await started(other);
   });
 
   it.each([
@@ -591,6 +628,7 @@ describe("with a state directory", () => {
     const events = (await started({ stateDirectory: directory })).events();
     rmSync(directory, { recursive: true });
     guest.flows = [...guest.flows, { pid: 103, localPort: 40004, remotePort: 22 }];
+    await event(events, "set");
     expect(await event(events, "set")).toMatchObject({ pattern: { local: { port: 40004 } } });
     expect(await event(events, "failed")).toMatchObject({ error: { code: "STATE_IO" } });
     expect(inForce()).toContain("40004 → 22");
