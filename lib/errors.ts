@@ -88,7 +88,7 @@ const CODES = [
  * | `ATTACH_BUDGET` | the kernel was not found within `attachBudgetMs` |
  * | `WALK_BUDGET` | the walk took longer than `walkBudgetMs` |
  * | `SNAPSHOT_LATE` | a filter has waited for ten seconds for its guest to be read, and waits on |
- * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`) is not installed |
+ * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`, `iptables-restore`) is not installed |
  * | `BACKEND_PERMISSION` | this process may not change the firewall |
  * | `BACKEND_UNSUPPORTED` | the kernel or the firewall's program lacks what the backend, or a rule, needs |
  * | `BACKEND_FAILED` | the firewall refused a change, or did not answer |

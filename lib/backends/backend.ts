@@ -42,6 +42,17 @@ export interface Installed {
   readonly problems: readonly string[];
 }
 
+/** What is in force for a guest in this host's firewall, whoever put it there. */
+export interface InstalledGuest {
+  /** Name of its table, or of its tables: in several families. Of iptables what the names of its chains begin with. */
+  readonly table: string;
+  /** `GuestScope.id`, its bytes other than plain ASCII as `\xNN`, cut with "..." if it is long; null if the table does not tell. */
+  readonly guest: string | null;
+  /** Names of the devices for which it is in force, indices of those that are gone. */
+  readonly interfaces: readonly (string | number)[];
+  readonly patterns: readonly InstalledPattern[];
+}
+
 /** What a reconciliation did, in patterns' keys. */
 export interface Reconciled {
   readonly added: readonly string[];

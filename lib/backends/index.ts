@@ -13,12 +13,14 @@ export type {
   BackendCapabilities,
   GuestScope,
   Installed,
+  InstalledGuest,
   InstalledPattern,
   OpenOptions,
   Reconciled,
   RuleBackend,
 } from "./backend.ts";
 export { type DryRunOptions, dryRun } from "./dry-run.ts";
+export { installedGuests, removeGuests, tablesOfGuest } from "./installed.ts";
+export { type IptablesOptions, iptables } from "./iptables/backend.ts";
+export type { IptablesVariant } from "./iptables/xtables.ts";
 export { nftables } from "./nftables/backend.ts";
-export { tablesOfGuest } from "./nftables/names.ts";
-export { type InstalledGuest, installedGuests, removeGuests } from "./nftables/tables.ts";

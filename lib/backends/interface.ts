@@ -1,9 +1,29 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { XFilterError } from "../errors.ts";
 import type { GuestInterface } from "../guest-interface.ts";
+import { escapeBytes } from "./names.ts";
 
 /** Where the kernel tells of its devices. */
 const DEVICES = "/sys/class/net";
+
+/** A guest without a device, or whose device is not here, has nothing that could be put in force. */
+export async function requireInterfaces(interfaces: readonly GuestInterface[]): Promise<void> {
+  const advice = "Name the guest's device on this host, a tap or vif (--interface)";
+  if (interfaces.length === 0) throw new XFilterError("INTERFACE_NOT_FOUND", "No interface was given", advice);
+  for (const { name } of interfaces) {
+    if ((await readDevice(name)) !== null) continue;
+    throw new XFilterError("INTERFACE_NOT_FOUND", `There is no interface ${escapeBytes(name, 40)}`, advice);
+  }
+}
+
+export async function refuseChanged(interfaces: readonly GuestInterface[]): Promise<void> {
+  const [line] = await changedInterfaces(interfaces);
+  if (line === undefined) return;
+  const advice =
+    "Find the guest's interfaces again and open the backend with them; nothing is in force for another device";
+  throw new XFilterError("INTERFACE_CHANGED", line, advice);
+}
 
 /** How the host's devices differ from a guest's interfaces as they were found, one line each; none if they are the same. */
 export async function changedInterfaces(interfaces: readonly GuestInterface[]): Promise<string[]> {
@@ -37,12 +57,11 @@ export async function readDevice(name: string): Promise<GuestInterface | null> {
   }
 }
 
-/** What sends by a device other than a bridge: Open vSwitch, a VLAN, a macvlan; and whether it is a bridge's port. */
-export async function readUppers(name: string): Promise<{ bridged: boolean; others: readonly string[] }> {
+/** What sends by a device other than a bridge: Open vSwitch, a VLAN, a macvlan; and the bridge that it is a port of. */
+export async function readUppers(name: string): Promise<{ bridge: string | null; others: readonly string[] }> {
   const folder = join(DEVICES, name);
   const entries = await readdir(folder);
-  const bridged = entries.includes("brport");
-  const bridge = bridged ? basename(await readlink(join(folder, "master"))) : null;
+  const bridge = entries.includes("brport") ? basename(await readlink(join(folder, "master"))) : null;
   const uppers = entries.flatMap((entry) => (entry.startsWith("upper_") ? [entry.slice("upper_".length)] : []));
-  return { bridged, others: uppers.filter((upper) => upper !== bridge) };
+  return { bridge, others: uppers.filter((upper) => upper !== bridge) };
 }

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { RuleBackend } from "../backends/backend.ts";
-import { dryRun, nftables } from "../backends/index.ts";
+import { dryRun, iptables, nftables } from "../backends/index.ts";
 import { toXFilterError } from "../errors.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
 import { parseRule, type Rule } from "../rules/index.ts";
@@ -17,7 +17,7 @@ import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
 
 interface FilterFlags {
   readonly rules: string;
-  readonly backend: "nftables" | "dry-run";
+  readonly backend: keyof typeof BACKENDS;
   readonly interface?: readonly string[];
   readonly interval: number;
   readonly audit?: string;
@@ -29,6 +29,14 @@ interface FilterFlags {
   readonly neverBlock?: readonly string[];
   readonly state: string;
 }
+
+const BACKENDS = {
+  nftables,
+  iptables,
+  "iptables-nft": () => iptables({ variant: "nft" }),
+  "iptables-legacy": () => iptables({ variant: "legacy" }),
+  "dry-run": () => dryRun({ write: () => {}, like: nftables() }),
+} satisfies Record<string, () => RuleBackend>;
 
 const DAY_MS = 86_400_000;
 
@@ -114,7 +122,7 @@ function withFlags(command: Command): Command {
       if (hold && !pause) command.error("error: --hold is for --pause");
     })
     .addOption(
-      new Option("--backend <NAME>", "what holds the rules").choices(["nftables", "dry-run"]).default("nftables"),
+      new Option("--backend <NAME>", "what holds the rules").choices(Object.keys(BACKENDS)).default("nftables"),
     )
     .option(
       "--interface <NAME>",
@@ -160,7 +168,7 @@ async function filter(
   const { keep = false } = flags;
   const id = targetName(invocation.target);
   const dry = flags.backend === "dry-run";
-  const backend: RuleBackend = dry ? dryRun({ write: () => {}, like: nftables() }) : nftables();
+  const backend = BACKENDS[flags.backend]();
   if (dry && flags.state !== STATE_DIRECTORY) warn("--state is not used: dry-run keeps nothing");
   const filter = createFilter({
     ...{ guest, rules, backend, id, intervalMs: flags.interval },

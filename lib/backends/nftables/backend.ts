@@ -1,13 +1,13 @@
 import { XFilterError } from "../../errors.ts";
 import type { FlowPattern, Plan } from "../../rules/pattern.ts";
 import type { BackendCapabilities, GuestScope, Installed, OpenOptions, Reconciled, RuleBackend } from "../backend.ts";
-import { changedInterfaces } from "../interface.ts";
+import { changedInterfaces, refuseChanged } from "../interface.ts";
 import { refused } from "../program.ts";
 import { changesBetween, compareKeys, holds } from "./changes.ts";
 import { joinListings, type Listing, readListing } from "./listing.ts";
 import { tablesOfGuest } from "./names.ts";
 import { applyCommands } from "./nft.ts";
-import { passingBy, type Reach, reach, refuseActions, refuseChanged, refuseMissing } from "./requirements.ts";
+import { passingBy, type Reach, reach, refuseActions, refuseMissing } from "./requirements.ts";
 import { AT_DEVICES, bindCommands, type Frame, frameCommands, hookNames, ON_THE_WAY, type Part } from "./ruleset.ts";
 import { type Content, compile, EMPTY } from "./slots.ts";
 import { frameText, listTable, removeTables, tableInForce, tablesNamed } from "./tables.ts";
@@ -69,7 +69,7 @@ class NftablesBackend implements RuleBackend {
       rejects: true,
     };
     await refuseMissing(scope);
-    await refuseChanged(frame);
+    await refuseChanged(frame.interfaces);
     this.#reach = await reach(frame, signal);
     const { parts, rejects } = this.#reach;
     this.#frame = { ...frame, parts, rejects };
@@ -93,7 +93,7 @@ class NftablesBackend implements RuleBackend {
   async reconcile(plan: Plan, { signal }: { readonly signal: AbortSignal }): Promise<Reconciled> {
     const frame = this.#opened();
     const wanted = compile(plan.patterns, this.#wanted);
-    await refuseChanged(frame);
+    await refuseChanged(frame.interfaces);
     const blind = await this.#blindTo(plan.patterns, frame, signal);
     if (blind !== null) throw blind;
     refuseActions(plan, this.capabilities);

@@ -1,7 +1,7 @@
 import { XFilterError } from "../../errors.ts";
 import type { Plan } from "../../rules/pattern.ts";
 import type { BackendCapabilities, GuestScope } from "../backend.ts";
-import { changedInterfaces, readDevice, readUppers } from "../interface.ts";
+import { readUppers, requireInterfaces } from "../interface.ts";
 import { escapeBytes } from "../names.ts";
 import { refused } from "../program.ts";
 import { checkCommands, listObjects } from "./nft.ts";
@@ -9,26 +9,12 @@ import { AT_DEVICES, type Frame, frameCommands, ON_THE_WAY, OUT_ONLY, type Part 
 
 /** What a guest needs of the host before anything is put in force for it. */
 export async function refuseMissing({ interfaces }: GuestScope): Promise<void> {
-  const advice = "Name the guest's device on this host, a tap or vif (--interface)";
-  if (interfaces.length === 0) throw new XFilterError("INTERFACE_NOT_FOUND", "No interface was given", advice);
-  for (const { name } of interfaces) {
-    const said = escapeBytes(name, 40);
-    if ((await readDevice(name)) === null) {
-      throw new XFilterError("INTERFACE_NOT_FOUND", `There is no interface ${said}`, advice);
-    }
-    // nft prints names in quotes, and could not read back its own listing.
-    if (name.includes('"')) {
-      throw new XFilterError("BACKEND_UNSUPPORTED", `nft cannot name the interface ${said}`, "Give it another name");
-    }
-  }
-}
-
-export async function refuseChanged({ interfaces }: Frame): Promise<void> {
-  const [line] = await changedInterfaces(interfaces);
-  if (line === undefined) return;
-  const advice =
-    "Find the guest's interfaces again and open the backend with them; nothing is in force for another device";
-  throw new XFilterError("INTERFACE_CHANGED", line, advice);
+  await requireInterfaces(interfaces);
+  // nft prints names in quotes, and could not read back its own listing.
+  const odd = interfaces.find(({ name }) => name.includes('"'));
+  if (odd === undefined) return;
+  const what = `nft cannot name the interface ${escapeBytes(odd.name, 40)}`;
+  throw new XFilterError("BACKEND_UNSUPPORTED", what, "Give it another name");
 }
 
 /** Of patterns that there is no verdict for. */
@@ -86,11 +72,11 @@ export async function passingBy({ interfaces }: Frame, signal: AbortSignal): Pro
     ({ flowtable }) => flowtable ?? [],
   );
   for (const { name } of interfaces) {
-    const { bridged, others } = await readUppers(name);
+    const { bridge, others } = await readUppers(name);
     const [other] = others;
     if (other !== undefined) return unseen(`what ${escapeBytes(other, 40)} sends by the guest's device ${name}`);
     // It sends by a port that it names, and what is routed by any device.
-    const fast = flowtables.find(({ dev = [] }) => !bridged || [dev].flat().includes(name));
+    const fast = flowtables.find(({ dev = [] }) => bridge === null || [dev].flat().includes(name));
     if (fast !== undefined) return unseen(`what the flowtable ${escapeBytes(fast.name, 40)} forwards to ${name}`);
   }
   return null;

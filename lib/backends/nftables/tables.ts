@@ -1,21 +1,9 @@
 import type { XFilterError } from "../../errors.ts";
-import type { ProgramAbortSignal } from "../../options.ts";
-import type { InstalledPattern } from "../backend.ts";
+import type { InstalledGuest } from "../backend.ts";
 import { PREFIX } from "../names.ts";
 import { refused } from "../program.ts";
 import { joinListings, readListing } from "./listing.ts";
 import { applyCommands, type Json, listObjects, runNft } from "./nft.ts";
-
-/** What is in force for a guest in this host's firewall, whoever put it there. */
-export interface InstalledGuest {
-  /** Name of its table, or of its tables: in several families. */
-  readonly table: string;
-  /** `GuestScope.id`, its bytes other than plain ASCII as `\xNN`, cut with "..." if it is long; null if the table does not tell. */
-  readonly guest: string | null;
-  /** Names of the devices for which it is in force, indices of those that are gone. */
-  readonly interfaces: readonly (string | number)[];
-  readonly patterns: readonly InstalledPattern[];
-}
 
 /** A table by name, in a family of nft's. */
 export interface TableName {
@@ -23,12 +11,8 @@ export interface TableName {
   readonly name: string;
 }
 
-/** Lists what is in force on this host, for all guests. */
-export async function installedGuests({
-  signal,
-}: {
-  readonly signal: ProgramAbortSignal;
-}): Promise<readonly InstalledGuest[]> {
+/** Lists what is in force by nftables on this host, for all guests. */
+export async function guestsOfNftables(signal: AbortSignal): Promise<InstalledGuest[]> {
   const guests: InstalledGuest[] = [];
   const tables = await tablesOfOurs(signal);
   for (const table of new Set(tables.map(({ name }) => name))) {
@@ -63,14 +47,8 @@ async function tablesOfOurs(signal: AbortSignal): Promise<(TableName & { handle:
   return tables.filter((table) => table !== undefined && ours(table.name)) as (TableName & { handle: number })[];
 }
 
-/** Takes out what is in force for these guests, in one step. The agent of a guest, if it runs, puts it back. */
-export async function removeGuests(
-  guests: readonly Pick<InstalledGuest, "table">[],
-  { signal }: { readonly signal: ProgramAbortSignal },
-): Promise<void> {
-  const names = guests.map(({ table }) => table);
-  const foreign = names.find((table) => !ours(table));
-  if (foreign !== undefined) throw new TypeError(`${JSON.stringify(foreign)} is no table of xfilter's`);
+/** Takes out what is in force for guests (`tablesOfGuest`), in one step. */
+export async function removeFromNftables(names: readonly string[], signal: AbortSignal): Promise<void> {
   await removeTables(await tablesNamed(names, signal), signal);
 }
 
@@ -113,6 +91,7 @@ function absent(error: unknown): boolean {
   return refused(error) && (error as XFilterError).message.includes("No such file or directory");
 }
 
-function ours(table: string): boolean {
+/** Whether a table is one of xfilter's. */
+export function ours(table: string): boolean {
   return new RegExp(`^${PREFIX}[0-9a-f]{16}[01]$`).test(table);
 }

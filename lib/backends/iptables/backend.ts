@@ -1,0 +1,167 @@
+import { invalidOption, XFilterError } from "../../errors.ts";
+import type { Plan } from "../../rules/pattern.ts";
+import type { BackendCapabilities, GuestScope, Installed, OpenOptions, Reconciled, RuleBackend } from "../backend.ts";
+import { changedInterfaces, refuseChanged, requireInterfaces } from "../interface.ts";
+import { type Reach, reach } from "./attachment.ts";
+import { FilterTable, removeChains } from "./filter-table.ts";
+import type { Frame } from "./frame.ts";
+import { chainsOfGuest } from "./names.ts";
+import { type IptablesVariant, Xtables } from "./xtables.ts";
+
+/** Options of `iptables`. */
+export interface IptablesOptions {
+  /** `iptables-nft` or `iptables-legacy`; what the host calls `iptables`, if not given. */
+  readonly variant?: IptablesVariant | undefined;
+}
+
+const FAMILIES = [4, 6] as const;
+const ALL = ["drop", "reject", "accept", "log"] as const;
+
+/**
+ * A firewall of iptables and ip6tables: chains of its own in their tables filter, to which FORWARD, INPUT and OUTPUT lead first of all. For hosts
+ * whose packets nftables may not touch; `nftables` catches more, and costs less where there are many flows. Needs `iptables-restore`,
+ * CAP_NET_ADMIN, and for a guest on a bridge br_netfilter, switched on.
+ *
+ * A plan is put in force in one step for each IP version; where one of the two fails, the error says so. No leases.
+ *
+ * @throws TypeError with the code ERR_INVALID_OPTION
+ */
+export function iptables({ variant }: IptablesOptions = {}): RuleBackend {
+  if (variant !== undefined && variant !== "nft" && variant !== "legacy")
+    throw invalidOption('variant is "nft" or "legacy"');
+  return new IptablesBackend(variant ?? null);
+}
+
+class IptablesBackend implements RuleBackend {
+  readonly name: string;
+  readonly #variant: IptablesVariant | null;
+  #scope: GuestScope | undefined;
+  /** Whose chains are to be taken out at the end, also where they were kept for a boot for which the backend could not be opened. */
+  #guest: string | undefined;
+  #reach: Reach = { attachments: [], blind: null };
+  #tables: readonly FilterTable[] = [];
+
+  constructor(variant: IptablesVariant | null) {
+    this.name = variant === null ? "iptables" : `iptables-${variant}`;
+    this.#variant = variant;
+  }
+
+  get capabilities(): BackendCapabilities {
+    const { blind } = this.#reach;
+    return {
+      actions: { out: ALL, in: blind === null ? ALL : [] },
+      ...(blind !== null && { why: { in: blind } }),
+      families: FAMILIES,
+      counters: true,
+      leases: false,
+    };
+  }
+
+  async open(scope: GuestScope, { signal, leaseMs }: OpenOptions): Promise<void> {
+    if (leaseMs !== null) {
+      const advice = "Let it persist, or use the backend nftables";
+      throw new XFilterError("BACKEND_UNSUPPORTED", "iptables knows no rules that end by themselves", advice);
+    }
+    await requireInterfaces(scope.interfaces);
+    await refuseChanged(scope.interfaces);
+    const found = await reach(scope.interfaces);
+    const tables = FAMILIES.map((family) => new FilterTable(new Xtables(family, this.#variant)));
+    for (const table of tables) await table.test(frameOf(scope, found), signal);
+    this.#scope = scope;
+    this.#guest = scope.id;
+    this.#reach = found;
+    this.#tables = tables;
+  }
+
+  async inspect({ signal }: { readonly signal: AbortSignal }): Promise<Installed> {
+    const scope = this.#opened();
+    const problems = await changedInterfaces(scope.interfaces);
+    if (problems.length === 0) problems.push(...(await this.#attached(scope)));
+    const frame = frameOf(scope, this.#reach);
+    const looks = await Promise.all(this.#tables.map((table) => table.look(frame, signal)));
+    problems.push(...looks.flatMap((look) => look.problems));
+    return { patterns: looks.flatMap((look) => look.patterns), bites: problems.length === 0, problems };
+  }
+
+  async reconcile(plan: Plan, { signal }: { readonly signal: AbortSignal }): Promise<Reconciled> {
+    const scope = this.#opened();
+    await this.#releaseChanged(scope, signal);
+    this.#reach = await reach(scope.interfaces);
+    const { blind } = this.#reach;
+    if (blind !== null && plan.patterns.some(({ direction }) => direction === "in")) throw blind;
+    const frame = frameOf(scope, this.#reach);
+    for (const table of this.#tables) if (!table.known) await table.look(frame, signal);
+    const repaired = this.#tables.some((table) => table.damaged);
+    const held = new Set(this.#tables.flatMap((table) => table.keys));
+    const wanted = new Set(plan.patterns.map(({ key }) => key));
+    const changes = FAMILIES.map((family, index) => {
+      return this.#tables[index]!.apply(
+        frame,
+        plan.patterns.filter((pattern) => pattern.family === family),
+        signal,
+      );
+    });
+    this.#refuseParts(await Promise.allSettled(changes), signal);
+    const added = [...wanted].filter((key) => !held.has(key));
+    const removed = [...held].filter((key) => !wanted.has(key));
+    return { added, removed, unchanged: wanted.size - added.length, repaired };
+  }
+
+  async close({ keep }: { readonly keep: boolean }): Promise<void> {
+    this.#scope = undefined;
+    if (keep || this.#guest === undefined) return;
+    // Not to be aborted: it is little.
+    const { signal } = new AbortController();
+    const chains = [chainsOfGuest(this.#guest)];
+    const removed = FAMILIES.map((family) => removeChains(new Xtables(family, this.#variant), chains, signal));
+    this.#refuseParts(await Promise.allSettled(removed), signal);
+    this.#guest = undefined;
+  }
+
+  #opened(): GuestScope {
+    if (this.#scope === undefined) throw new XFilterError("CLOSED", "The backend is not open", "Open it first");
+    return this.#scope;
+  }
+
+  /** How the guest's devices are attached now; what is in the way of that, one line each. */
+  async #attached({ interfaces }: GuestScope): Promise<string[]> {
+    try {
+      const before = JSON.stringify(this.#reach.attachments);
+      this.#reach = await reach(interfaces);
+      if (JSON.stringify(this.#reach.attachments) === before) return [];
+      // Until the next reconciliation, which makes new jumps, as these are not those that were made.
+      return ["the guest's device was put into a bridge, or taken out of one"];
+    } catch (error) {
+      if (error instanceof XFilterError) return [error.message];
+      throw error;
+    }
+  }
+
+  /** Rules go by a device's name: whoever has it now is not to be filtered as this guest. */
+  async #releaseChanged(scope: GuestScope, signal: AbortSignal): Promise<void> {
+    const changed: string[] = [];
+    for (const device of scope.interfaces)
+      if ((await changedInterfaces([device])).length > 0) changed.push(device.name);
+    if (changed.length === 0) return;
+    const frame = frameOf(scope, this.#reach);
+    for (const table of this.#tables) await table.release(frame, changed, signal);
+    await refuseChanged(scope.interfaces);
+  }
+
+  /** Each IP version is changed in one step, but they are two. */
+  #refuseParts(ends: readonly PromiseSettledResult<void>[], signal: AbortSignal): void {
+    signal.throwIfAborted();
+    const failed = ends.flatMap((end, index) => (end.status === "rejected" ? [{ index, cause: end.reason }] : []));
+    const [first] = failed;
+    if (first === undefined) return;
+    if (failed.length === ends.length || !(first.cause instanceof XFilterError)) throw first.cause;
+    const [done, not] = first.index === 0 ? ["IPv6", "IPv4"] : ["IPv4", "IPv6"];
+    const { code, message, advice } = first.cause;
+    const what = `${done} was changed as planned, ${not} was not: ${message.slice(0, -advice.length).trim()}`;
+    throw new XFilterError(code, what, advice, { cause: first.cause });
+  }
+}
+
+function frameOf(scope: GuestScope, { attachments }: Reach): Frame {
+  return { guest: scope.id, chains: chainsOfGuest(scope.id), attachments };
+}

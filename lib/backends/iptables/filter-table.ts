@@ -1,0 +1,214 @@
+import type { InstalledPattern } from "../backend.ts";
+import { refused } from "../program.ts";
+import { changesBetween } from "./changes.ts";
+import { type Frame, frameCommands, jumps, stanceOf, topCommands } from "./frame.ts";
+import { type Listing, leadsTo, readListing, readSaved } from "./listing.ts";
+import { guestOfChain } from "./names.ts";
+import { type KeyedPattern, patternChain, ruleText } from "./rule.ts";
+import type { Xtables } from "./xtables.ts";
+
+type Held = ReadonlyMap<string, readonly KeyedPattern[]>;
+
+/** A guest's part of the table filter of one IP version. Calls do not overlap. */
+export class FilterTable {
+  readonly #xtables: Xtables;
+  /** What it holds by chain; undefined: to be looked up before anything else is done. */
+  #held: Held | undefined;
+  /** Packets and bytes of patterns, as last seen. */
+  #counts: ReadonlyMap<string, string> = new Map();
+  /** Rules of other chains that lead to ours, as last seen. */
+  #jumps: Listing["jumps"] = [];
+  /** All but the patterns, as printed when it was made; null: not by this object. */
+  #made: string | null = null;
+  /** What led here when it was made. */
+  #leads: string | undefined;
+  /** Whether it has to be made again as a whole. */
+  #broken = true;
+  /** Whether something of ours was found missing since the last change. */
+  #damaged = false;
+  /** What this object put there last. */
+  #wanted: Held | undefined;
+
+  constructor(xtables: Xtables) {
+    this.#xtables = xtables;
+  }
+
+  get name(): string {
+    return this.#xtables.name;
+  }
+
+  get known(): boolean {
+    return this.#held !== undefined;
+  }
+
+  get damaged(): boolean {
+    return this.#damaged;
+  }
+
+  /** Keys of the patterns that are held. */
+  get keys(): string[] {
+    return [...(this.#held ?? []).values()].flat().map(({ key }) => key);
+  }
+
+  /** Asks for all that is needed, without changing anything. */
+  async test(frame: Frame, signal: AbortSignal): Promise<void> {
+    const { family } = this.#xtables;
+    const stance = { blocked: ["in", "out"] as const, rejects: true };
+    const sample = (["tcp", "udp", "udplite"] as const).map((protocol) => {
+      const ends = { local: { address: null, port: 1 }, remote: { address: null, ports: [1, 2] as const } };
+      const pattern = { direction: "out", family, protocol, action: "reject", ...ends } as const;
+      return `-A ${frame.chains}${patternChain(pattern)} ${ruleText(pattern, frame.chains)}`;
+    });
+    const leads = jumps(frame).map(({ chain, text }) => `-I ${chain} 1 ${text}`);
+    const commands = [...frameCommands(frame, family), ...topCommands(frame, family, stance), ...sample, ...leads];
+    await this.#xtables.test(commands, signal);
+  }
+
+  /** Looks what is held, and what is wrong with it. */
+  async look(frame: Frame, signal: AbortSignal): Promise<{ patterns: InstalledPattern[]; problems: string[] }> {
+    const saved = readSaved(await this.#xtables.save(signal));
+    const listing = readListing(saved, frame.chains, this.#xtables.family);
+    const problems = [...(listing?.problems ?? [`there are no chains ${frame.chains}`])];
+    if (listing !== null && this.#made !== null && listing.frame !== this.#made)
+      problems.push("chains of ours, or what leads to them, were changed by somebody else");
+    this.#held = listing?.held ?? new Map();
+    this.#counts = listing?.counts ?? new Map();
+    this.#jumps = listing?.jumps ?? [];
+    const ordered = (held: Held) => [...held].map(([chain, list]) => [chain, ...list.map(({ key }) => key)].join("\n"));
+    if (this.#wanted !== undefined && listing !== null) {
+      const wanted = new Set(ordered(this.#wanted));
+      const other = ordered(this.#held).filter((chain) => !wanted.has(chain)).length;
+      if (other > 0) problems.push(`patterns in ${other} chains were changed by somebody else`);
+    }
+    this.#broken = this.#made === null || problems.length > 0;
+    this.#damaged ||= this.#wanted !== undefined && problems.length > 0;
+    const patterns = [...this.#held.values()].flat().map((pattern) => {
+      return { ...pattern, packets: Number.parseInt(this.#counts.get(pattern.key)!, 10) };
+    });
+    return { patterns, problems: problems.map((problem) => `${this.name}: ${problem}`) };
+  }
+
+  /** Makes it hold the patterns, in one step. If it fails, what is held is not known. */
+  async apply(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<void> {
+    if (this.#held === undefined) await this.look(frame, signal);
+    const leads = JSON.stringify(jumps(frame));
+    this.#broken ||= leads !== this.#leads;
+    this.#leads = leads;
+    const whole = this.#broken;
+    try {
+      await this.#change(frame, patterns, signal);
+    } catch (error) {
+      // Somebody changed what was held since it was seen. Once more, from nothing.
+      if (whole || !refused(error)) throw error;
+      await this.look(frame, signal);
+      this.#broken = true;
+      await this.#change(frame, patterns, signal);
+    }
+  }
+
+  async #change(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<void> {
+    const { family } = this.#xtables;
+    const wanted = byChain(frame, patterns);
+    const held = this.#held!;
+    const stance = stanceOf(patterns);
+    const reframed = this.#broken || JSON.stringify(stance) !== JSON.stringify(stanceOf([...held.values()].flat()));
+    const commands = [
+      ...(this.#broken ? [...frameCommands(frame, family), ...this.#leadHere(frame)] : []),
+      ...(reframed ? topCommands(frame, family, stance) : []),
+      ...[...wanted].flatMap(([chain, list]) =>
+        this.#chainCommands(chain, this.#broken ? [] : (held.get(chain) ?? []), list, frame.chains),
+      ),
+    ];
+    if (commands.length > 0) {
+      this.#held = undefined;
+      await this.#xtables.restore(commands, signal);
+      if (reframed) this.#made = null;
+    }
+    this.#wanted = wanted;
+    this.#held = wanted;
+    this.#broken = false;
+    this.#damaged = false;
+    if (this.#made !== null) return;
+    // What is in force is, also where it cannot be looked at: it is then made again after the next look.
+    await this.#remember(frame, signal).catch(() => {
+      this.#held = undefined;
+    });
+  }
+
+  /** Keeps how our own work is printed. */
+  async #remember(frame: Frame, signal: AbortSignal): Promise<void> {
+    const listing = readListing(readSaved(await this.#xtables.save(signal)), frame.chains, this.#xtables.family);
+    this.#made = listing?.frame ?? null;
+    this.#jumps = listing?.jumps ?? [];
+  }
+
+  /** In front of all rules of others, whatever led here before. */
+  #leadHere(frame: Frame): string[] {
+    const leads = jumps(frame);
+    const places = new Map<string, number>();
+    return [
+      ...this.#jumps.map(({ chain, text }) => `-D ${chain} ${text}`),
+      ...leads.map(({ chain, text }) => {
+        const place = (places.get(chain) ?? 0) + 1;
+        places.set(chain, place);
+        return `-I ${chain} ${place} ${text}`;
+      }),
+    ];
+  }
+
+  #chainCommands(
+    chain: string,
+    held: readonly KeyedPattern[],
+    wanted: readonly KeyedPattern[],
+    chains: string,
+  ): string[] {
+    const { gone, come } = changesBetween(held, wanted);
+    const end = held.length - gone.length;
+    return [
+      ...gone.map((number) => `-D ${chain} ${number}`),
+      ...come.map(({ at, pattern }, index) => {
+        // Behind the last one is no place to insert at: appended it is, and quicker.
+        const verb = at > end + index ? `-A ${chain}` : `-I ${chain} ${at}`;
+        const counts = this.#counts.get(pattern.key);
+        return `${counts === undefined ? "" : `[${counts}] `}${verb} ${ruleText(pattern, chains)}`;
+      }),
+    ];
+  }
+
+  /** Takes out what leads a device's packets here: under its name there is another's device. */
+  async release(frame: Frame, devices: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.look(frame, signal);
+    const of = ({ text }: { readonly text: string }) => devices.some((name) => text.split(" ").includes(name));
+    const commands = this.#jumps.filter(of).map(({ chain, text }) => `-D ${chain} ${text}`);
+    if (commands.length === 0) return;
+    this.#held = undefined;
+    await this.#xtables.restore(commands, signal);
+  }
+}
+
+/** Takes the chains of guests (`chainsOfGuest`) out of a table, and all that leads to them. */
+export async function removeChains(xtables: Xtables, guests: readonly string[], signal: AbortSignal): Promise<void> {
+  const saved = await xtables.saveExisting(signal);
+  const { chains, rules } = readSaved(saved ?? "");
+  const own = chains.filter((chain) => guests.includes(guestOfChain(chain) ?? ""));
+  if (own.length === 0) return;
+  const leads = rules.filter((rule) => guests.includes(leadsTo(rule) ?? "") && !own.includes(rule.chain));
+  await xtables.restore(
+    [
+      ...leads.map(({ chain, text }) => `-D ${chain} ${text}`),
+      ...own.map((chain) => `-F ${chain}`),
+      ...own.map((chain) => `-X ${chain}`),
+    ],
+    signal,
+  );
+}
+
+/** Patterns in the order of the plan, by the chain where they go; each chain is there, also where it is empty. */
+function byChain({ chains }: Frame, patterns: readonly KeyedPattern[]): Held {
+  const held = new Map<string, KeyedPattern[]>();
+  for (const direction of ["out", "in"] as const)
+    for (const protocol of ["tcp", "udp", "udplite"] as const)
+      held.set(chains + patternChain({ direction, protocol }), []);
+  for (const pattern of patterns) held.get(chains + patternChain(pattern))!.push(pattern);
+  return held;
+}
