@@ -75,7 +75,7 @@ describe("a rule about a user", () => {
   it("stops that user's connections, old and new, of every protocol, and costs nobody else a byte", async () => {
     const [honest, blocked, twin] = await Promise.all([
       lab.a.talk({ uid: alice, ...usual }),
-      lab.a.talk({ uid: mallory, drain: 2000, patience: 1000, ...usual }),
+      lab.a.talk({ uid: mallory, drain: 5000, patience: 10_000, ...usual }),
       lab.b.talk({ uid: mallory, ...usual }),
     ]);
     for (const flow of blocked.started.held) await flows(blocked, flow);
