@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { nftables, type RuleBackend } from "../../lib/backends/index.ts";
+import { planOf } from "../../lib/testing/plan.ts";
 import { type GuestNetwork, HOST, sh } from "../../test/backends/network.ts";
-import { pattern, planOf } from "../../test/backends/plan.ts";
+import { pattern } from "../../test/backends/plan.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
 import { type Spread, spread, timed } from "../measure.ts";
 

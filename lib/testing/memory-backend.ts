@@ -6,9 +6,11 @@ import type {
   Reconciled,
   RuleBackend,
 } from "../backends/backend.ts";
-import type { Plan, PlannedPattern } from "../rules/pattern.ts";
+import { XFilterError } from "../errors.ts";
+import type { Plan } from "../rules/pattern.ts";
+import { type HeldPattern, MemoryFirewall } from "./memory-firewall.ts";
 
-/** A firewall in memory: what the loop does to it, and what others may do behind its back. */
+/** A backend of a firewall in memory, for tests of what uses a backend: it tells what is asked of it, and fails as it is told. */
 export class MemoryBackend implements RuleBackend {
   readonly name = "memory";
   capabilities: BackendCapabilities = {
@@ -17,48 +19,79 @@ export class MemoryBackend implements RuleBackend {
     counters: true,
     leases: true,
   };
-  held = new Map<string, PlannedPattern>();
-  /** Each call, in order. */
+  /** Shared by those who work for one host. */
+  readonly firewall: MemoryFirewall;
+  /** Each call, in order: "open", "inspect", "reconcile", "close", "close, kept". */
   readonly calls: string[] = [];
+  /** Of the last `open`. */
   scope: GuestScope | null = null;
-  /** The next calls of `reconcile` reject with these. */
+  /** The next calls of `reconcile` reject with these, one after the other, and change nothing. */
   readonly failures: Error[] = [];
   /** What `inspect` rejects with. */
   inspectFailure: Error | null = null;
-  /** Whether reconciliations say that they repaired something. */
-  repairs = false;
-  /** Runs in the middle of each reconciliation. */
-  during: () => Promise<void> = async () => {};
+  /** Runs in each reconciliation before it takes effect. */
+  during: (signal: AbortSignal) => Promise<void> = async () => {};
   /** Runs when a reconciliation took effect, and may yet fail. */
   after: (signal: AbortSignal) => Promise<void> = async () => {};
+  #open = false;
+  #leaseMs: number | null = null;
+  /** Keys of what this object put in force last. */
+  #wanted: readonly string[] = [];
 
-  async open(scope: GuestScope, _: OpenOptions): Promise<void> {
-    this.calls.push("open");
-    this.scope = scope;
+  constructor(firewall = new MemoryFirewall()) {
+    this.firewall = firewall;
   }
 
-  async inspect(): Promise<Installed> {
+  /** What is in force for the guest, as `MemoryFirewall.held` tells it; nothing before `open`. */
+  get held(): Map<string, HeldPattern> {
+    return this.scope === null ? new Map() : this.firewall.held(this.scope.id);
+  }
+
+  async open(scope: GuestScope, { signal, leaseMs }: OpenOptions): Promise<void> {
+    this.calls.push("open");
+    signal.throwIfAborted();
+    this.scope = scope;
+    this.#open = true;
+    this.#leaseMs = leaseMs;
+    this.#wanted = [];
+  }
+
+  async inspect({ signal }: { readonly signal: AbortSignal }): Promise<Installed> {
     this.calls.push("inspect");
+    this.#check(signal);
     if (this.inspectFailure) throw this.inspectFailure;
-    const patterns = [...this.held.values()].map((pattern) => ({ ...pattern, packets: 7 }));
-    return { patterns, bites: true, problems: [] };
+    return { patterns: [...this.held.values()], bites: true, problems: [] };
   }
 
   async reconcile(plan: Plan, { signal }: { readonly signal: AbortSignal }): Promise<Reconciled> {
     this.calls.push("reconcile");
+    this.#check(signal);
     const failure = this.failures.shift();
     if (failure) throw failure;
-    await this.during();
+    await this.during(signal);
+    signal.throwIfAborted();
     const before = this.held;
-    this.held = new Map(plan.patterns.map((pattern) => [pattern.key, pattern]));
-    const added = [...this.held.keys()].filter((key) => !before.has(key));
+    const repaired = this.#wanted.some((key) => !before.has(key));
+    const patterns = plan.patterns.map(({ rule: _, owner: __, sock: ___, reason: ____, ...pattern }) => ({
+      ...pattern,
+      packets: null,
+    }));
+    this.firewall.replace(this.scope!.id, patterns, this.#leaseMs);
+    this.#wanted = patterns.map(({ key }) => key);
+    const added = this.#wanted.filter((key) => !before.has(key));
     const removed = [...before.keys()].filter((key) => !this.held.has(key));
     await this.after(signal);
-    return { added, removed, unchanged: this.held.size - added.length, repaired: this.repairs };
+    return { added, removed, unchanged: this.#wanted.length - added.length, repaired };
   }
 
   async close({ keep }: { readonly keep: boolean }): Promise<void> {
     this.calls.push(keep ? "close, kept" : "close");
     if (!keep) this.held.clear();
+    this.#open = false;
+  }
+
+  #check(signal: AbortSignal): void {
+    signal.throwIfAborted();
+    if (!this.#open) throw new XFilterError("CLOSED", "The backend is not open", "Open it first");
   }
 }

@@ -4,9 +4,10 @@ import { installedGuests, nftables, type RuleBackend, removeGuests } from "../..
 import { readDevice } from "../../lib/backends/interface.ts";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
+import { planOf } from "../../lib/testing/plan.ts";
 import { ethernet, ipv4, TCP, tcp, UDP, udp } from "./frame.ts";
 import { GUEST, GuestNetwork, HOST, sh, TAP } from "./network.ts";
-import { assorted, pattern, planOf } from "./plan.ts";
+import { assorted, pattern } from "./plan.ts";
 
 // What the backend makes of the firewall, and of what others do to it.
 

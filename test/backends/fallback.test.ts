@@ -3,10 +3,11 @@ import { installedGuests, nftables, type RuleBackend, removeGuests } from "../..
 import { requireCapable } from "../../lib/filter/capabilities.ts";
 import { parseRule } from "../../lib/rules/index.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
+import { planOf } from "../../lib/testing/plan.ts";
 import { ethernet, ipv4, TCP, tcp } from "./frame.ts";
 import { GUEST, GuestNetwork, HOST, sh, TAP } from "./network.ts";
 import { OldKernel } from "./old-kernel.ts";
-import { assorted, pattern, planOf } from "./plan.ts";
+import { assorted, pattern } from "./plan.ts";
 
 // A host whose kernel has no hook for what enters a guest: its rules lie in tables of three families. What they do to packets is
 // told by entering.test.ts.

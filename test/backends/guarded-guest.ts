@@ -1,8 +1,8 @@
 import { nftables, type RuleBackend } from "../../lib/backends/index.ts";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
+import { planOf } from "../../lib/testing/plan.ts";
 import { GuestNetwork, type Way } from "./network.ts";
 import { OldKernel } from "./old-kernel.ts";
-import { planOf } from "./plan.ts";
 
 const { signal } = new AbortController();
 

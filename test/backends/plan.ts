@@ -1,5 +1,4 @@
-import type { FlowPattern, Plan } from "../../lib/rules/pattern.ts";
-import { patternKey } from "../../lib/rules/pattern-key.ts";
+import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { GUEST, HOST } from "./network.ts";
 
 /** What a test says of a pattern: it is a flow of TCP over IPv4 from the guest's port 1000 to the host's 22, but for this. */
@@ -39,17 +38,3 @@ export const assorted = [
   pattern({ local: { address: null, port: null }, ...wide, protocol: "udplite" }),
   pattern({ local: { port: null }, remote: { address: "10.9.0.0/16", ports: [53, 53] }, protocol: "udp" }),
 ];
-
-export function planOf(patterns: readonly FlowPattern[]): Plan {
-  return {
-    unenforceable: [],
-    patterns: patterns.map((flow) => ({
-      ...flow,
-      key: patternKey(flow),
-      rule: 0,
-      owner: null,
-      sock: null,
-      reason: "matched" as const,
-    })),
-  };
-}

@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
+import { planOf } from "../../lib/testing/plan.ts";
 import { GuardedGuest } from "./guarded-guest.ts";
-import { planOf } from "./plan.ts";
 
 // Whatever the plan: the firewall holds it, tells it, and a second time changes nothing.
 

@@ -97,6 +97,17 @@ describe("the tarball", () => {
     writeFileSync(join(consumer, "backends.mjs"), program);
     expect(run("node", "backends.mjs")).toBe("nftables dry-run\n");
   });
+  it("has the conformance kit, which passes what it ships, for a test runner that is not ours", () => {
+    const program = `
+      import { test } from "node:test";
+      import { backendConformance, MemoryBackend, MemoryFirewall } from "xfilter-core/testing";
+      const firewall = new MemoryFirewall();
+      for (const { name, skip, run } of backendConformance({ create: () => new MemoryBackend(firewall) })) {
+        test(name, { skip: skip ?? false }, run);
+      }`;
+    writeFileSync(join(consumer, "conformance.test.mjs"), program);
+    expect(run("node", "--test", "conformance.test.mjs")).toMatch(/fail 0/);
+  });
   it.each(["mts", "cts"])("has types for a strict .%s file", (extension) => {
     const typed = `
       import { introspect, type Process, type Snapshot, XFilterError } from "xfilter-core";

@@ -3,7 +3,8 @@ import { changesBetween } from "../../../lib/backends/nftables/changes.ts";
 import { AT_DEVICES, OUT_ONLY } from "../../../lib/backends/nftables/ruleset.ts";
 import { compile, EMPTY } from "../../../lib/backends/nftables/slots.ts";
 import type { FlowPattern } from "../../../lib/rules/pattern.ts";
-import { type Change, pattern, planOf } from "../../backends/plan.ts";
+import { planOf } from "../../../lib/testing/plan.ts";
+import { type Change, pattern } from "../../backends/plan.ts";
 
 const content = (...changes: Change[]) => compile(planOf(changes.map(pattern)).patterns);
 const wide = { remote: { address: null, ports: null } };

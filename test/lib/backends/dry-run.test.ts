@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { dryRun } from "../../../lib/backends/index.ts";
-import { pattern, planOf } from "../../backends/plan.ts";
+import { planOf } from "../../../lib/testing/plan.ts";
+import { pattern } from "../../backends/plan.ts";
 
 it("the dry run tells what differs from what it told before, and changes nothing", async () => {
   const { signal } = new AbortController();

@@ -5,7 +5,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { installedGuests, nftables } from "../../../lib/backends/index.ts";
 import { readDevice } from "../../../lib/backends/interface.ts";
 import { applyCommands } from "../../../lib/backends/nftables/nft.ts";
-import { pattern, planOf } from "../../backends/plan.ts";
+import { planOf } from "../../../lib/testing/plan.ts";
+import { pattern } from "../../backends/plan.ts";
 
 // With programs in nft's place that answer as it does where the tests cannot go.
 

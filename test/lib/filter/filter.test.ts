@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { XFilterError } from "../../../lib/errors.ts";
 import { createFilter, type Filter, type FilterEvent, type FilterOptions } from "../../../lib/filter/index.ts";
 import { MemoryBackend } from "../../../lib/testing/memory-backend.ts";
-import { device, MemoryGuest } from "../../../lib/testing/memory-guest.ts";
+import { memoryDevice as device, MemoryGuest } from "../../../lib/testing/memory-guest.ts";
+import { pattern } from "../../backends/plan.ts";
 
 const NO_SSH_FOR_MALLORY = "deny tcp from any to any 22 out uid 1003";
 
@@ -119,7 +120,8 @@ describe("a filter that cannot start", () => {
   });
 
   it("leaves what another left where its own could not be put there", async () => {
-    backend.held.set("before", {} as never);
+    const before = { ...pattern(), key: "before", packets: 0 };
+    backend.firewall.held("vm1").set("before", before);
     backend.failures.push(new XFilterError("BACKEND_PERMISSION", "no", ""));
     await expect(started()).rejects.toMatchObject({ code: "BACKEND_PERMISSION" });
     await filter!.stop();
@@ -224,7 +226,7 @@ describe("a filter that polls", () => {
 
   it("tells of what the backend itself found missing while it changed something", async () => {
     const events = (await started()).events();
-    backend.repairs = true;
+    backend.held.clear();
     guest.flows = [];
     await event(events, "repaired");
   });
