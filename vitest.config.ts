@@ -7,6 +7,7 @@ export default defineConfig({
       "test/lib/**/*.test.ts",
       "test/cli/**/*.test.ts",
       "test/docs/**/*.test.ts",
+      "test/examples/**/*.test.ts",
       "vmcore-fixtures/**/*.test.ts",
     ],
     setupFiles: ["test/property-seed.ts"],

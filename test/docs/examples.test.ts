@@ -52,8 +52,8 @@ describe("an example of the documents", () => {
   it("has the right types", () => {
     const tsconfig = {
       extends: relative(folder, join(root, "tsconfig.json")),
-      // Scripts are modules even when they import nothing.
-      compilerOptions: { moduleDetection: "force" },
+      // Scripts are modules even when they import nothing, and they import the package as it is built.
+      compilerOptions: { moduleDetection: "force", paths: {} },
       include: ["*.ts"],
     };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(tsconfig));
