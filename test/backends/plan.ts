@@ -38,3 +38,5 @@ export const assorted = [
   pattern({ local: { address: null, port: null }, ...wide, protocol: "udplite" }),
   pattern({ local: { port: null }, remote: { address: "10.9.0.0/16", ports: [53, 53] }, protocol: "udp" }),
 ];
+
+export { planOf } from "../../lib/testing/plan.ts";
