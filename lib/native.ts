@@ -13,12 +13,39 @@ export interface Native {
   makeProfile(files: NativeFiles): NativeJob<string>;
   /** Whether the ELF file at this path has DWARF and no BTF. */
   lacksBtf(path: string): NativeJob<boolean>;
+  /**
+   * Runs a program, in the C locale; a cancelled one is killed. Rejects with BACKEND_NOT_FOUND or BACKEND_FAILED, the message being
+   * only the system's.
+   */
+  runProgram(program: NativeProgram): NativeJob<NativeEnded>;
 }
 
 /** Work that runs on a thread of the addon. After `cancel()` the promise rejects with the code ABORTED. */
 export interface NativeJob<T> {
   readonly promise: Promise<T>;
   cancel(): void;
+}
+
+export interface NativeProgram {
+  name: string;
+  words: readonly string[];
+  /** PATH of the program, in which it is looked for, too. */
+  path: string;
+  /** Null: none. */
+  input: string | null;
+  /** After which it is killed. */
+  timeoutMs: number;
+  /** In bytes; what it writes beyond that is thrown away. */
+  maxOutput: number;
+  maxMessages: number;
+}
+
+/** How a program ended: of status and signal one is null. */
+export interface NativeEnded {
+  status: number | null;
+  signal: number | null;
+  output: string;
+  messages: string;
 }
 
 export interface NativeAttachOptions extends NativeFiles {

@@ -2,9 +2,9 @@
 
 #include "node/environment.h"
 #include "node/file_lock.h"
-#include "node/file_lock.h"
 #include "node/given.h"
 #include "node/guest.h"
+#include "node/run_program.h"
 #include "node/unix_socket.h"
 #include "node/watch.h"
 
@@ -19,6 +19,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("connectUnix", Napi::Function::New<xfilter::node::connectUnix>(env));
   exports.Set("makeProfile", Napi::Function::New<xfilter::node::makeProfile>(env));
   exports.Set("lacksBtf", Napi::Function::New<xfilter::node::lacksBtf>(env));
+  exports.Set("runProgram", Napi::Function::New<xfilter::node::runProgram>(env));
   return exports;
 }
 

@@ -8,9 +8,11 @@ namespace xfilter::node {
 
 /// What this addon keeps in each JavaScript environment.
 struct Environment {
-  explicit Environment(Napi::Env env) : jobs(env) {}
+  explicit Environment(Napi::Env env) : jobs(env), programs(env) {}
 
   Jobs jobs;
+  /// Threads that wait for programs: however many of these are stuck, guests are read.
+  Jobs programs;
   Napi::FunctionReference guestClass, watchClass;
 };
 

@@ -1,9 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
-import { type FileHandle, open, unlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { XFilterError } from "../errors.ts";
+import { constants } from "node:os";
+import { toXFilterError, XFilterError } from "../errors.ts";
+import { loadNative } from "../native.ts";
 import { systemPath } from "../system-path.ts";
 import { escapeBytes } from "./names.ts";
 
@@ -30,34 +27,31 @@ const TIMEOUT_MS = 30_000;
 const MAX_OUTPUT = 256 * 1024 * 1024;
 const MAX_MESSAGES = 64 * 1024;
 
-/** Runs a program, with an input or none. Rejects with the signal's reason, once it has ended. */
+/**
+ * Runs a program, with an input or none. Rejects with the signal's reason, once it has ended.
+ *
+ * By the addon, not by Node's `spawn`, which forks: that holds up the event loop for as long as this process's page tables
+ * take to copy (https://github.com/nodejs/node/issues/14917).
+ */
 export async function runProgram(
   program: Program,
   words: readonly string[],
   input: string | null,
   signal: AbortSignal,
 ): Promise<Ended> {
-  const file = input === null ? null : await inputFile(program, input);
-  try {
-    signal.throwIfAborted();
-    const stdio = [file?.fd ?? "ignore", "pipe", "pipe"] as const;
-    const child = spawn(program.name, words, {
-      env: { PATH: systemPath(), LC_ALL: "C" },
-      stdio: [...stdio],
-    });
-    const kill = () => child.kill("SIGKILL");
-    signal.addEventListener("abort", kill, { once: true });
-    // Not spawn's own timeout: for a program that cannot be run it goes on, and keeps this process.
-    const timeout = setTimeout(kill, TIMEOUT_MS);
-    const end = await ended(program, child).finally(() => {
-      clearTimeout(timeout);
-      signal.removeEventListener("abort", kill);
-    });
-    signal.throwIfAborted();
-    return end;
-  } finally {
-    await file?.close();
-  }
+  signal.throwIfAborted();
+  const limits = { timeoutMs: TIMEOUT_MS, maxOutput: MAX_OUTPUT, maxMessages: MAX_MESSAGES };
+  const job = loadNative().runProgram({ name: program.name, words, path: systemPath(), input, ...limits });
+  signal.addEventListener("abort", job.cancel, { once: true });
+  const ended = await job.promise
+    .catch((cause) => {
+      signal.throwIfAborted();
+      throw notRun(program, toXFilterError(cause));
+    })
+    .finally(() => signal.removeEventListener("abort", job.cancel));
+  signal.throwIfAborted();
+  const { status, output, messages } = ended;
+  return { output, messages, status: status ?? signalName(ended.signal!) };
 }
 
 /** Why a program said no: `said` are its own words, of which one line is quoted. */
@@ -78,52 +72,20 @@ export function refused(error: unknown): boolean {
   return error instanceof XFilterError && error.code === "BACKEND_FAILED";
 }
 
-/**
- * A file without a name that holds the input. nft opens `/dev/stdin` anew, which cannot be done with the sockets that Node
- * makes for pipes.
- */
-async function inputFile(program: Program, input: string): Promise<FileHandle> {
-  const path = join(tmpdir(), `xfilter-${randomUUID()}`);
-  try {
-    await writeFile(path, input, { flag: "wx", mode: 0o600 });
-    // Opened anew: the program shares the position, and begins at the start.
-    return await open(path, "r");
-  } catch (cause) {
-    const what = `no file for the input of ${program.name} could be made in ${tmpdir()}: ${(cause as Error).message}`;
-    throw failed(program, what, cause);
-  } finally {
-    await unlink(path).catch(() => {});
+function notRun(program: Program, cause: XFilterError): XFilterError {
+  const { name } = program;
+  if (cause.code === "BACKEND_NOT_FOUND") {
+    const advice = `Install it (Debian's package ${program.package})`;
+    return new XFilterError("BACKEND_NOT_FOUND", `\`${name}\` is not installed`, advice, { cause });
   }
+  return cause.code === "BACKEND_FAILED"
+    ? failed(program, `\`${name}\` could not be run: ${cause.message}`, cause)
+    : cause;
 }
 
-function ended(program: Program, child: ChildProcess): Promise<Ended> {
-  const output = collect(child.stdout!, MAX_OUTPUT);
-  const messages = collect(child.stderr!, MAX_MESSAGES);
-  return new Promise((resolve, reject) => {
-    child.once("error", (cause: NodeJS.ErrnoException) => {
-      const { name } = program;
-      const advice = `Install it (Debian's package ${program.package})`;
-      reject(
-        cause.code === "ENOENT"
-          ? new XFilterError("BACKEND_NOT_FOUND", `\`${name}\` is not installed`, advice, { cause })
-          : failed(program, `\`${name}\` could not be run: ${cause.message}`, cause),
-      );
-    });
-    child.once("close", (status, signal) =>
-      resolve({ output: output(), messages: messages(), status: status ?? signal ?? "?" }),
-    );
-  });
-}
-
-/** What a stream has brought so far, its first `limit` bytes. */
-function collect(stream: NodeJS.ReadableStream, limit: number): () => string {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  stream.on("data", (chunk: Buffer) => {
-    size += chunk.length;
-    if (size <= limit) chunks.push(chunk);
-  });
-  return () => Buffer.concat(chunks).toString();
+function signalName(number: number): string {
+  const [name] = Object.entries(constants.signals).find(([, signal]) => signal === number) ?? [];
+  return name ?? `signal ${number}`;
 }
 
 function failed({ name, look }: Program, what: string, cause?: unknown): XFilterError {
