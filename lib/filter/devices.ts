@@ -9,29 +9,55 @@ export async function findDevices(guest: Guest, given: GivenInterfaces | null): 
   return areNames(given) ? guest.interfaces({ names: given }) : given;
 }
 
+/** Of a device that is not, or no longer, the guest's. Whatever else goes wrong tells nothing of that. */
+const NOT_THE_GUESTS: readonly string[] = ["INTERFACE_NOT_FOUND", "INTERFACE_CHANGED", "INTERFACE_FOREIGN"];
+
+/** @internal Devices of a guest as they were found. */
+export interface KnownDevices {
+  /** Those that were found last. */
+  readonly last: readonly GuestInterface[];
+  /** Those that ever were, which may come back. */
+  readonly ever: readonly GuestInterface[];
+}
+
 /**
  * @internal
- * The guest's devices by now, and what is wrong with one of them. `before`: those that were known last, of which none is left out
- * because nothing can be found out. Rejects as `guest.interfaces()` does.
+ * The guest's devices by now, and what is wrong with one of them. None of the last ones is left out because nothing can be found
+ * out. Rejects as `guest.interfaces()` does.
  */
 export async function findDevicesAgain(
   guest: Guest,
   given: GivenInterfaces | null,
-  before: readonly GuestInterface[],
+  known: KnownDevices,
 ): Promise<{ devices: readonly GuestInterface[]; problem: XFilterError | null }> {
   if (given === null) return { devices: await guest.interfaces(), problem: null };
   if (!areNames(given)) return { devices: given, problem: null };
   // Each for itself: one that is gone takes the others out of nothing.
-  const found = await Promise.allSettled(given.map((name) => findNamed(guest, name, before)));
-  const devices = found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  const wrong = found.find((one) => one.status === "rejected");
-  return { devices: devices.length > 0 ? devices : before, problem: wrong ? toXFilterError(wrong.reason) : null };
+  const found = await Promise.all(given.map((name) => findNamed(guest, name, known)));
+  const devices = found.flatMap(({ device }) => device ?? []);
+  const problem = found.find((one) => one.problem !== null)?.problem ?? null;
+  return { devices: devices.length > 0 ? devices : known.last, problem };
+}
+
+interface NamedDevice {
+  readonly device: GuestInterface | null;
+  readonly problem: XFilterError | null;
+}
+
+async function findNamed(guest: Guest, name: string, { last, ever }: KnownDevices): Promise<NamedDevice> {
+  try {
+    return { device: await requireNamed(guest, name, ever), problem: null };
+  } catch (error) {
+    const problem = toXFilterError(error);
+    const isOver = NOT_THE_GUESTS.includes(problem.code);
+    return { device: isOver ? null : (last.find((device) => device.name === name) ?? null), problem };
+  }
 }
 
 /** A name tells nothing of whose the device is that has it now: nor does an address, which for some is the same for all guests. */
-async function findNamed(guest: Guest, name: string, before: readonly GuestInterface[]): Promise<GuestInterface> {
+async function requireNamed(guest: Guest, name: string, ever: readonly GuestInterface[]): Promise<GuestInterface> {
   const [device] = await guest.interfaces({ names: [name] });
-  if (device!.open || before.some((known) => isSame(known, device!))) return device!;
+  if (device!.open || includesDevice(ever, device!)) return device!;
   throw new XFilterError(
     "INTERFACE_CHANGED",
     `the interface ${name} is another device than when this started, and the guest's QEMU does not have it open`,
@@ -41,11 +67,12 @@ async function findNamed(guest: Guest, name: string, before: readonly GuestInter
 
 /** @internal */
 export function areSame(devices: readonly GuestInterface[], others: readonly GuestInterface[]): boolean {
-  return devices.length === others.length && devices.every((device) => others.some((other) => isSame(device, other)));
+  return devices.length === others.length && devices.every((device) => includesDevice(others, device));
 }
 
-function isSame(a: GuestInterface, b: GuestInterface): boolean {
-  return a.name === b.name && a.index === b.index && a.mac === b.mac;
+/** @internal */
+export function includesDevice(devices: readonly GuestInterface[], { name, index, mac }: GuestInterface): boolean {
+  return devices.some((device) => device.name === name && device.index === index && device.mac === mac);
 }
 
 function areNames(given: GivenInterfaces): given is readonly string[] {

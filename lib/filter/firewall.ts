@@ -2,7 +2,7 @@ import { toXFilterError, XFilterError } from "../errors.ts";
 import type { GuestInterface } from "../guest-interface.ts";
 import type { Plan } from "../rules/pattern.ts";
 import type { Rule } from "../rules/rule.ts";
-import { areSame, findDevices, findDevicesAgain } from "./devices.ts";
+import { areSame, findDevices, findDevicesAgain, includesDevice } from "./devices.ts";
 import type { ClearedReason, FilterEvent } from "./event.ts";
 import type { GuestLock } from "./guest-lock.ts";
 import { type InForce, InForceTable } from "./in-force.ts";
@@ -29,6 +29,8 @@ export class Firewall {
   readonly #inForce: InForceTable;
   #bootId = "";
   #interfaces: readonly GuestInterface[] = [];
+  /** All that these ever were. */
+  #everInterfaces: readonly GuestInterface[] = [];
   #open = false;
   #wanted = NO_RULING;
   #why: ClearedReason = "gone";
@@ -84,11 +86,14 @@ export class Firewall {
 
   /** Asks the firewall only when there is something to change or to renew. */
   async apply(ruling: Ruling, why: ClearedReason): Promise<void> {
-    const changed = !isSamePlan(ruling.plan, this.#wanted.plan);
+    const told = this.#wanted;
+    const changed = !isSamePlan(ruling.plan, told.plan);
     this.#wanted = ruling;
     // What failed to be taken out keeps its reason.
     if (changed || !this.#inDoubt) this.#why = why;
     if (changed || this.#inDoubt || this.#isDue()) await this.#reconcile();
+    // Others may be blocked by the same patterns, and by other rules.
+    else if (ruling !== told) this.#inForce.replace(ruling.plan, ruling.rules, why);
   }
 
   /** Renews what ends by itself, when it is time. */
@@ -125,9 +130,14 @@ export class Firewall {
   /** To the devices that the guest has by now. What cannot be found out about them comes back. */
   async #rebind(): Promise<XFilterError | null> {
     const { guest, interfaces } = this.#options;
+    const last = this.#interfaces;
+    this.#everInterfaces = [
+      ...this.#everInterfaces,
+      ...last.filter((one) => !includesDevice(this.#everInterfaces, one)),
+    ];
     try {
-      const { devices, problem } = await findDevicesAgain(guest, interfaces, this.#interfaces);
-      if (areSame(devices, this.#interfaces)) return problem;
+      const { devices, problem } = await findDevicesAgain(guest, interfaces, { last, ever: this.#everInterfaces });
+      if (areSame(devices, last)) return problem;
       this.#lock?.takeDevices(devices);
       this.#interfaces = devices;
       this.#rebound = true;

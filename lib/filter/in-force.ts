@@ -22,7 +22,7 @@ export class InForceTable {
     this.#tell = tell;
   }
 
-  /** The firewall holds the plan; its patterns name `rules` by their index. */
+  /** The firewall holds the plan; its patterns name `rules` by their index. Of one that was in force it tells nothing anew, but whose it is. */
   replace({ patterns }: Plan, rules: readonly Rule[], why: ClearedReason): void {
     const time = Date.now();
     const keys = new Set(patterns.map(({ key }) => key));
@@ -32,10 +32,10 @@ export class InForceTable {
       this.#tell({ type: "cleared", time, pattern, rule, why, packets });
     }
     for (const pattern of patterns) {
-      if (this.#entries.has(pattern.key)) continue;
       const rule = pattern.rule === null ? null : rules[pattern.rule]!;
-      this.#entries.set(pattern.key, { pattern, rule, since: time, packets: null });
-      this.#tell({ type: "set", time, pattern, rule });
+      const before = this.#entries.get(pattern.key);
+      this.#entries.set(pattern.key, { pattern, rule, since: before?.since ?? time, packets: before?.packets ?? null });
+      if (!before) this.#tell({ type: "set", time, pattern, rule });
     }
   }
 

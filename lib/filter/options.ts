@@ -83,7 +83,6 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   if (typeof guest?.snapshot !== "function") throw invalidOption("guest is not what introspect() resolves with");
   if (typeof backend?.reconcile !== "function") throw invalidOption("backend is no RuleBackend");
   if (typeof id !== "string" || id === "") throw invalidOption("id is not a text that names the guest");
-  if (interfaces !== null && !Array.isArray(interfaces)) throw invalidOption("interfaces is not a list");
   oneOf("hold", hold, ["walk", "apply"]);
   oneOf("onUnreadable", onUnreadable, ["hold", "release", "widen"]);
   if (typeof onAgentDeath !== "object" || onAgentDeath === null) oneOf("onAgentDeath", onAgentDeath, ["persist"]);
@@ -93,7 +92,8 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   }
   if (!Array.isArray(neverBlock)) throw invalidOption("neverBlock is not a list of addresses and networks");
   return {
-    ...{ guest, backend, id, interfaces, hold, onUnreadable, neverBlock, stateDirectory },
+    ...{ guest, backend, id, hold, onUnreadable, neverBlock, stateDirectory },
+    interfaces: interfaces === null ? null : eachOnce(interfaces),
     rules: parseRules(options.rules),
     intervalMs: numberFrom("intervalMs", intervalMs, 1, HOUR_MS),
     reconcileMs: numberFrom("reconcileMs", options.reconcileMs ?? 5_000, 100, HOUR_MS),
@@ -101,6 +101,20 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
     leaseMs,
     maxFlows: numberFrom("maxFlows", options.maxFlows ?? MAX_FLOWS, 1, MAX_FLOWS),
   };
+}
+
+/** A device that is named twice is one: it would be two at the start, and one at each look. */
+function eachOnce(interfaces: GivenInterfaces): GivenInterfaces {
+  if (!Array.isArray(interfaces)) throw invalidOption("interfaces is not a list");
+  const given: readonly unknown[] = interfaces;
+  if (given.every((one) => typeof one === "string")) return [...new Set(given)];
+  if (!given.every(isDevice)) throw invalidOption("interfaces is neither a list of names nor one of devices");
+  return given.filter((device, place) => given.findIndex(({ index }) => index === device.index) === place);
+}
+
+function isDevice(value: unknown): value is GuestInterface {
+  const { name, index, mac } = (value ?? {}) as Partial<GuestInterface>;
+  return typeof name === "string" && Number.isInteger(index) && typeof mac === "string";
 }
 
 /** One that ends between two polls would let everybody go in between. */

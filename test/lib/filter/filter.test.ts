@@ -191,6 +191,24 @@ describe("a filter that polls", () => {
     expect(actions()).toEqual(["accept", "drop"]);
   });
 
+  it("says of what stays in force by which rule and for whom it now is, and since when it was", async () => {
+    const filter = await started({ rules: ["deny udp from any 5000 to any out uid 1003"] });
+    guest.flows = [{ pid: 103, protocol: "udp", localPort: 5000, remotePort: null }];
+    const events = filter.events();
+    await event(events, "set");
+    const before = filter.status().inForce[0]!;
+    const asked = backend.calls.length;
+    filter.setRules(["deny udp from any 5000 to any out comm nc"]);
+    guest.processes = [{ pid: 104, uid: 1004, comm: "nc" }];
+    guest.flows = [{ pid: 104, protocol: "udp", localPort: 5000, remotePort: null }];
+    await polls(3);
+    const whose = { pattern: { key: before.pattern.key, owner: { pid: 104 } }, rule: { comm: "nc" } };
+    expect(filter.status().inForce).toMatchObject([{ ...whose, since: before.since }]);
+    expect(backend.calls.slice(asked)).toEqual([]);
+    guest.flows = [];
+    expect(await event(events, "cleared")).toMatchObject(whose);
+  });
+
   it("keeps the old rules where new ones are wrong", async () => {
     const filter = await started();
     expect(() => filter.setRules(["deny tcp from nowhere"])).toThrow(
@@ -301,10 +319,10 @@ describe("a filter that polls", () => {
       running--;
     };
     await started({ onAgentDeath: { leaseMs: 1_000 } });
-    const before = backend.calls.length;
+    const reconciled = () => backend.calls.filter((call) => call === "reconcile").length;
+    const before = reconciled();
     guest.takes = 900;
-    await polls(2);
-    expect(backend.calls.length - before).toBeGreaterThanOrEqual(2);
+    while (reconciled() < before + 2) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(most).toBe(1);
     guest.takes = 0;
   });
@@ -527,6 +545,50 @@ describe("a guest's device", () => {
     await event(events, "rebound");
     expect(bound()).toEqual(["tap1 9"]);
     expect(await event(events, "failed")).toMatchObject({ error: { code: "INTERFACE_NOT_FOUND" } });
+  });
+
+  it("that was named and cannot be looked for stays", async () => {
+    guest.devices = [device("tap0", 7), device("veth0", 9, false)];
+    const found = guest.interfaces.bind(guest);
+    const events = (await started({ ...watched, interfaces: ["tap0", "veth0"] })).events();
+    guest.interfaces = async (options) => {
+      if (options?.names?.[0] === "veth0") throw new Error("spawn ip EAGAIN");
+      return found(options);
+    };
+    expect(await event(events, "failed")).toMatchObject({ error: { message: expect.stringContaining("EAGAIN") } });
+    expect(bound()).toEqual(["tap0 7", "veth0 9"]);
+  });
+
+  it("that was named, goes and comes back as itself is filtered again", async () => {
+    const all = [device("tap0", 7), device("veth0", 9, false)];
+    guest.devices = all;
+    const events = (await started({ ...watched, interfaces: ["tap0", "veth0"] })).events();
+    guest.devices = all.slice(0, 1);
+    await event(events, "rebound");
+    expect(bound()).toEqual(["tap0 7"]);
+    guest.devices = all;
+    await event(events, "rebound");
+    expect(bound()).toEqual(["tap0 7", "veth0 9"]);
+  });
+
+  it.each([
+    ["named", ["tap0", "tap0"]],
+    ["given", [device("tap0", 7), device("tap0", 7)]],
+  ])("that is %s twice is one", async (_, interfaces) => {
+    await started({ ...watched, interfaces });
+    expect(bound()).toEqual(["tap0 7"]);
+    while (backend.calls.filter((call) => call === "inspect").length < 2) await polls(1);
+    expect(backend.calls.filter((call) => call === "open")).toHaveLength(1);
+  });
+
+  it.each([
+    ["no list", "tap0"],
+    ["names and devices", ["tap0", device("tap1", 9)]],
+    ["names and nothing", ["tap0", null]],
+    ["devices without an index", [{ name: "tap0", mac: "02:00:00:00:00:07" }]],
+  ])("is refused among %s", (_, interfaces) => {
+    const options = { guest: guest.asGuest(), backend, id: "vm1", rules: [], interfaces: interfaces as never };
+    expect(() => createFilter(options)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
   });
 
   it("that was given as it is stays the only one", async () => {

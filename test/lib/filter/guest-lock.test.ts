@@ -11,11 +11,14 @@ const TAP = { name: "tap0", index: 7 } as GuestInterface;
 
 let directory: string;
 let locks: GuestLock[];
+let child: ChildProcess | undefined;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "xfilter-lock-"));
   locks = [];
 });
-afterEach(() => {
+afterEach(async () => {
+  if (child) await killed(child);
+  child = undefined;
   for (const lock of locks) lock.release();
   rmSync(directory, { recursive: true });
 });
@@ -29,18 +32,25 @@ function locked(id: string, devices: readonly GuestInterface[] = []): GuestLock 
 }
 
 /** Another process that has a guest, and waits. */
-async function elsewhere(id: string): Promise<ChildProcess> {
+async function elsewhere(id: string): Promise<number> {
   const file = JSON.stringify(join(import.meta.dirname, "../../../lib/filter/guest-lock.ts"));
   const program = `
     const { GuestLock } = await import(${file});
     new GuestLock(${JSON.stringify(directory)}).takeGuest(${JSON.stringify(id)});
     console.log("locked");
     setInterval(() => {}, 1000);`;
-  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
+  child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   await once(child.stdout!, "data");
-  return child;
+  return child.pid!;
+}
+
+async function killed(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, "exit");
+  child.kill("SIGKILL");
+  await exit;
 }
 
 it("keeps a guest for one filter, and says which process that is", () => {
@@ -68,9 +78,8 @@ it("takes what it has already, and leaves nothing", () => {
 });
 
 it("ends with its process, however that ended", async () => {
-  const child = await elsewhere("vm1");
-  expect(() => locked("vm1")).toThrow(`Process ${child.pid} filters this guest`);
-  child.kill("SIGKILL");
-  await once(child, "exit");
+  const pid = await elsewhere("vm1");
+  expect(() => locked("vm1")).toThrow(`Process ${pid} filters this guest`);
+  await killed(child!);
   locked("vm1");
 });
