@@ -113,7 +113,7 @@ function happened(event: FilterEvent): string {
       return `! the firewall had been changed, and was repaired: ${escapeText(event.problems.join("; "))}`;
     case "rebound": {
       const devices = event.interfaces.map(({ name }) => escapeText(name)).join(", ");
-      return `! the guest's devices are others than before: in force at ${devices}`;
+      return `! the guest's devices are others than before: ${devices ? `in force at ${devices}` : "it has none, and nothing is in force"}`;
     }
     case "failed":
       return `! failed, and is tried again: ${event.error.code}: ${escapeText(messageInFlags(event.error))}`;

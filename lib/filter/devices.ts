@@ -20,23 +20,44 @@ export interface KnownDevices {
   readonly ever: readonly GuestInterface[];
 }
 
+/** The guest's devices by now, and what is wrong with one of them. */
+interface FoundDevices {
+  readonly devices: readonly GuestInterface[];
+  readonly problem: XFilterError | null;
+}
+
 /**
  * @internal
- * The guest's devices by now, and what is wrong with one of them. None of the last ones is left out because nothing can be found
- * out. Rejects as `guest.interfaces()` does.
+ * None of the last ones is left out because nothing can be found out. Where all are gone, they are the last ones: nothing is at
+ * them. None at all: those that are there are not the guest's any more.
  */
 export async function findDevicesAgain(
   guest: Guest,
   given: GivenInterfaces | null,
   known: KnownDevices,
-): Promise<{ devices: readonly GuestInterface[]; problem: XFilterError | null }> {
-  if (given === null) return { devices: await guest.interfaces(), problem: null };
-  if (!areNames(given)) return { devices: given, problem: null };
+): Promise<FoundDevices> {
+  if (given === null) return findOpen(guest, known);
+  return areNames(given) ? findAllNamed(guest, given, known) : { devices: given, problem: null };
+}
+
+async function findOpen(guest: Guest, { last }: KnownDevices): Promise<FoundDevices> {
+  try {
+    return { devices: await guest.interfaces(), problem: null };
+  } catch (error) {
+    // One that its QEMU has given up is anybody's.
+    const names = last.map(({ name }) => name);
+    const { devices } = await findAllNamed(guest, names, { last, ever: [] });
+    return { devices, problem: toXFilterError(error) };
+  }
+}
+
+async function findAllNamed(guest: Guest, names: readonly string[], known: KnownDevices): Promise<FoundDevices> {
   // Each for itself: one that is gone takes the others out of nothing.
-  const found = await Promise.all(given.map((name) => findNamed(guest, name, known)));
+  const found = await Promise.all(names.map((name) => findNamed(guest, name, known)));
   const devices = found.flatMap(({ device }) => device ?? []);
-  const problem = found.find((one) => one.problem !== null)?.problem ?? null;
-  return { devices: devices.length > 0 ? devices : known.last, problem };
+  const problems = found.flatMap(({ problem }) => problem ?? []);
+  const areOthers = problems.some(({ code }) => code === "INTERFACE_CHANGED" || code === "INTERFACE_FOREIGN");
+  return { devices: devices.length > 0 || areOthers ? devices : known.last, problem: problems[0] ?? null };
 }
 
 interface NamedDevice {

@@ -12,7 +12,7 @@ import type { Rule } from "../rules/rule.ts";
  * | `cleared` | a pattern was taken out of the firewall |
  * | `unenforceable` | a rule asks for what no firewall outside of the guest can do; once for each socket |
  * | `repaired` | somebody else had changed what is ours in the firewall, and it was made again: it is in force when this is told |
- * | `rebound` | the guest has other network devices than before, and what is in force is at these. What went by a device that was not known before passed |
+ * | `rebound` | the guest has other network devices than before, and what is in force is at these; nothing is, where it has none. What went by a device that was not known before passed |
  * | `failed` | the firewall could not be changed or looked at, a device of the guest not be found, or the state not be written; what was in force is, as far as is known. Tried again at each poll, told once until it works or fails otherwise |
  * | `unreadable` | the guest cannot be read, and `onUnreadable` was applied; once until it can again |
  * | `readable` | the guest can be read again |
@@ -54,9 +54,10 @@ export type FilterEvent = { /** Milliseconds since 1970. */ readonly time: numbe
  * | `rules` | the rules were changed |
  * | `booted` | the guest booted anew |
  * | `unreadable` | the guest cannot be read |
+ * | `device` | the devices at which it was in force are not the guest's any more, and it has no others |
  * | `stopped` | the filter was stopped, or the guest is gone |
  */
-export type ClearedReason = "gone" | "rules" | "booted" | "unreadable" | "stopped";
+export type ClearedReason = "gone" | "rules" | "booted" | "unreadable" | "device" | "stopped";
 
 /**
  * What a filter does while the guest cannot be read.

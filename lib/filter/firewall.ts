@@ -42,6 +42,8 @@ export class Firewall {
   #damage: readonly string[] = [];
   /** Whether it was opened for other devices, at which nothing is in force yet. */
   #rebound = false;
+  /** Whether the devices that it was opened for are not the guest's any more, and no others are. */
+  #unbound = false;
   #nextLook = 0;
   #renewed = 0;
   #lastApplyMs = 0;
@@ -71,9 +73,10 @@ export class Firewall {
 
   async #reopen(): Promise<void> {
     const { backend, id, leaseMs } = this.#options;
-    if (this.#open) await backend.close({ keep: true });
+    if (this.#open && !this.#unbound) await backend.close({ keep: true });
     this.#open = false;
     this.#inDoubt = true;
+    if (this.#unbound) return;
     const scope = { id, bootId: this.#bootId, interfaces: this.#interfaces };
     await backend.open(scope, { signal: this.#signal, leaseMs });
     this.#open = true;
@@ -93,7 +96,7 @@ export class Firewall {
     if (changed || !this.#inDoubt) this.#why = why;
     if (changed || this.#inDoubt || this.#isDue()) await this.#reconcile();
     // Others may be blocked by the same patterns, and by other rules.
-    else if (ruling !== told) this.#inForce.replace(ruling.plan, ruling.rules, why);
+    else if (ruling !== told && !this.#unbound) this.#inForce.replace(ruling.plan, ruling.rules, why);
   }
 
   /** Renews what ends by itself, when it is time. */
@@ -141,12 +144,22 @@ export class Firewall {
       this.#lock?.takeDevices(devices);
       this.#interfaces = devices;
       this.#rebound = true;
+      this.#unbound = devices.length === 0;
       await this.#reopen();
       return problem;
     } catch (error) {
       if (this.#signal.aborted) throw this.#signal.reason;
       return toXFilterError(error);
     }
+  }
+
+  /** Nothing of a guest's may be in force at what is another's by now. */
+  async #unbind(): Promise<void> {
+    if (!this.#inDoubt) return;
+    await this.#options.backend.close({ keep: false });
+    this.#inDoubt = false;
+    this.#inForce.replace(NO_RULING.plan, [], "device");
+    this.#tellMended();
   }
 
   async #inspect(): Promise<void> {
@@ -160,6 +173,7 @@ export class Firewall {
   }
 
   async #reconcile(): Promise<void> {
+    if (this.#unbound) return this.#unbind();
     const { backend } = this.#options;
     const start = performance.now();
     const { plan, rules } = this.#wanted;

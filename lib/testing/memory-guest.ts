@@ -103,7 +103,11 @@ export class MemoryGuest {
   async interfaces({ names }: InterfacesOptions = {}): Promise<readonly HostInterface[]> {
     this.#closed.signal.throwIfAborted();
     if (this.deviceFailure) throw this.deviceFailure;
-    if (!names) return this.devices.filter(({ open }) => open);
+    if (!names) {
+      const open = this.devices.filter((device) => device.open);
+      if (open.length > 0) return open;
+      throw new XFilterError("INTERFACE_NOT_FOUND", "its QEMU has no device open", "Put one into `devices`");
+    }
     return names.map((name) => {
       const found = this.devices.find((device) => device.name === name);
       if (found) return found;

@@ -591,6 +591,44 @@ describe("a guest's device", () => {
     expect(() => createFilter(options)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
   });
 
+  it.each([
+    ["that was named and is another guest's by now", ["tap0"]],
+    ["that its QEMU has no longer open", undefined],
+  ])("%s has nothing in force, until there is one again", async (_, interfaces) => {
+    const events = (await started({ ...watched, ...(interfaces && { interfaces }) })).events();
+    if (interfaces) guest.deviceFailure = new XFilterError("INTERFACE_FOREIGN", "another has it open", "");
+    else guest.devices = [device("tap0", 7, false)];
+    expect(await event(events, "cleared")).toMatchObject({ why: "device" });
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [] });
+    const code = interfaces ? "INTERFACE_FOREIGN" : "INTERFACE_NOT_FOUND";
+    expect(await event(events, "failed")).toMatchObject({ error: { code } });
+    expect([...backend.held, ...filter!.status().inForce]).toEqual([]);
+    // What is wanted meanwhile is for later, of another boot, too.
+    const asked = backend.calls.length;
+    guest.boot = 2n;
+    guest.flows = [{ pid: 103, localPort: 40004, remotePort: 22 }];
+    await polls(3);
+    expect([...backend.held, ...filter!.status().inForce]).toEqual([]);
+    expect(backend.calls.slice(asked)).not.toContain("open");
+    guest.deviceFailure = null;
+    guest.devices = [device("tap0", 7)];
+    expect(await event(events, "set")).toMatchObject({ pattern: { local: { port: 40004 } } });
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "tap0" }] });
+    expect(inForce()).toEqual(["40004 → 22"]);
+  });
+
+  it("that is another guest's by now is cleared although the firewall fails at first", async () => {
+    const close = backend.close.bind(backend);
+    const events = (await started({ ...watched, interfaces: ["tap0"] })).events();
+    backend.close = async () => {
+      backend.close = close;
+      throw new XFilterError("BACKEND_FAILED", "busy", "");
+    };
+    guest.deviceFailure = new XFilterError("INTERFACE_FOREIGN", "another has it open", "");
+    await event(events, "cleared");
+    expect(inForce()).toEqual([]);
+  });
+
   it("that was given as it is stays the only one", async () => {
     await started({ ...watched, interfaces: [device("tap0", 7)] });
     guest.devices = [device("tap0", 8)];
