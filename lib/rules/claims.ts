@@ -61,7 +61,7 @@ export function findClaims(
   }
   const found = [...drafts.values()];
   const unmet = held.filter((entry) => !met.has(entry));
-  if (unmet.length > 0) found.push(...remains(sockets, unmet, drafts, whole));
+  if (unmet.length > 0) for (const draft of remains(sockets, unmet, drafts, whole)) found.push(draft);
   for (const { verdicts } of found) verdicts.sort((a, b) => a.rule.index - b.rule.index);
   return found;
 }

@@ -45,11 +45,13 @@ export function addEnds(
   context: EndsContext,
 ): void {
   const unconnected = members.filter(({ flow }) => flow.remote === null);
-  const free = unconnected.filter(({ flow }) => flow.local.address === null);
+  const free: Member[] = [];
   const bound = new Map<string, Member[]>();
   for (const member of unconnected) {
     const { address } = member.flow.local;
-    if (address !== null) bound.set(address, [...(bound.get(address) ?? []), member]);
+    const there = address === null ? free : bound.get(address);
+    if (there) there.push(member);
+    else bound.set(address!, [member]);
   }
   const [first] = unconnected;
   if (!first) return;
@@ -58,27 +60,28 @@ export function addEnds(
     ...{ direction, family, protocol, local: { address, port: local.port }, remote },
   });
   const open = settle(free, null, family, direction, context);
-  const bitten = open.some(bites);
+  const met = distinct(open);
+  const bitten = met.some(bites);
   /** What a packet of a local address meets, where it is not the same as of any address. */
   const ends = new Map<string | null, readonly Asked[]>();
+  let shared: string | null = null;
   for (const address of [...new Set([...bound.keys(), ...named])].sort()) {
     const there = bound.get(address) ?? [];
     const all = named.has(address) ? [...there, ...free] : there;
     const asked = settle(all, address, family, direction, context);
     // What no rule decides would go on to the patterns for any address.
     const falls = bitten && there.length > 0 && !asked.some((demand) => bites(demand) && isAll(demand));
-    ends.set(address, falls ? asked : [...asked, ...open]);
+    ends.set(address, falls ? distinct(asked) : [...distinct(asked), ...met]);
     if (!bitten && !asked.some(bites)) continue;
     addAsked(unit, 1, asked, (remote) => end(address, remote), context);
     if (!falls) continue;
     unit.except(1, end(address, ANY), there[0]!.flow.sock);
-    if (direction === "out") {
-      // A socket that is bound to no address may send from this one, too.
-      for (const { claim, verdict } of open.filter(bites)) {
-        const what = `${describeFlow(claim.flow)}: what it sends from ${address} looks like another socket's`;
-        context.unenforced.add("shared-port", verdict.rule, verdict.owner, claim.flow.sock, what);
-      }
-    }
+    if (direction === "out") shared ??= address;
+  }
+  // A socket that is bound to no address may send from one that another is bound to, too.
+  for (const { claim, verdict } of shared === null ? [] : open.filter(bites)) {
+    const what = `${describeFlow(claim.flow)}: what it sends from ${shared} looks like another socket's`;
+    context.unenforced.add("shared-port", verdict.rule, verdict.owner, claim.flow.sock, what);
   }
   if (bitten) addAsked(unit, 2, open, (remote) => end(null, remote), context);
 
@@ -86,7 +89,7 @@ export function addEnds(
     if (flow.remote === null || listeners) continue;
     const decision = claim && decide(claim, direction, context.addresses);
     const blocked = decision && decision.rule.action !== "accept";
-    if (blocked || !isHit(flow, ends.get(flow.local.address) ?? open, context.addresses)) continue;
+    if (blocked || !isHit(flow, ends.get(flow.local.address) ?? met, context.addresses)) continue;
     const { address, port } = flow.remote;
     const remote = { address, ports: [port, port] as const };
     const pattern = end(flow.local.address, remote);
@@ -122,14 +125,37 @@ function settle(
       ? []
       : demands(claim, family, address, direction, addresses).map((demand, place) => ({ ...demand, claim, place })),
   );
+  // A guest may have thousands of sockets at one end, but rules ask of them the same few things.
+  const kinds = [...new Map(lists.map((list) => [list.map(keyOf).join("; "), list])).values()];
+  const everybodys = new Map<string, boolean>();
+  const isEverybodys = (demand: Asked) => {
+    const key = keyOf(demand);
+    const known = everybodys.get(key) ?? kinds.every((list) => list.some((other) => covers(other, demand)));
+    everybodys.set(key, known);
+    return known;
+  };
   const asked = lists.flat().filter((demand) => {
-    if (!bites(demand) || lists.every((list) => list.some((other) => covers(other, demand)))) return true;
+    if (!bites(demand) || isEverybodys(demand)) return true;
     const { verdict, claim } = demand;
     const what = `${describeFlow(claim.flow)}: others use the same local address and port`;
     unenforced.add("shared-port", verdict.rule, verdict.owner, claim.flow.sock, what);
     return false;
   });
   return asked.sort((a, b) => a.verdict.rule.index - b.verdict.rule.index || a.place - b.place);
+}
+
+function keyOf({ verdict, remote: { address, ports } }: Demand): string {
+  return `${verdict.rule.index} ${address} ${ports}`;
+}
+
+/** Of demands for the same packets by the same rule, the first. */
+function distinct(asked: readonly Asked[]): Asked[] {
+  const found = new Map<string, Asked>();
+  for (const demand of asked) {
+    const key = keyOf(demand);
+    if (!found.has(key)) found.set(key, demand);
+  }
+  return [...found.values()];
 }
 
 /** Whether the first does to all packets of the second what it does, or as much. */

@@ -1,6 +1,7 @@
 import type { Claim, Verdict } from "./claim.ts";
 import type { FlowPattern, PatternReason, PlannedPattern } from "./pattern.ts";
 import { flowKey } from "./pattern-key.ts";
+import type { Direction, RuleAction } from "./rule.ts";
 
 /** @internal Patterns that are put in force together, or not at all: an exception never without what it excepts from, nor the other way round. */
 export class Unit {
@@ -19,7 +20,9 @@ export class Unit {
   }
   /** Index of the first rule that asks for it. */
   get rule(): number {
-    return Math.min(...Array.from(this.claims(), ([, { rule }]) => rule.index));
+    let first = Infinity;
+    for (const [, { rule }] of this.claims()) first = Math.min(first, rule.index);
+    return first;
   }
 
   /** Who asked for it. */
@@ -35,13 +38,16 @@ export class Unit {
     if (rule.action !== "accept") this.#note(claim, verdict);
   }
 
+  /** What becomes of packets that go this way by patterns for more than a flow, but for letting them go. */
+  widerActions(direction: Direction): ReadonlySet<RuleAction> {
+    const wider = [...this.ranks[1], ...this.ranks[2]].filter((pattern) => pattern.direction === direction);
+    return new Set(wider.map(({ action }) => action).filter((action) => action !== "accept"));
+  }
+
   /** Another unit's patterns of a flow that this one's wider patterns would treat otherwise: they must not be in force alone. */
-  follow(other: Unit): void {
-    const wider = [...this.ranks[1], ...this.ranks[2]];
-    const otherwise = other.ranks[0].filter((pattern) =>
-      wider.some(
-        ({ direction, action }) => direction === pattern.direction && action !== "accept" && action !== pattern.action,
-      ),
+  follow(other: Unit, wider: Readonly<Record<Direction, ReadonlySet<RuleAction>>>): void {
+    const otherwise = other.ranks[0].filter(({ direction, action }) =>
+      [...wider[direction]].some((wide) => wide !== action),
     );
     if (otherwise.length === 0) return;
     for (const pattern of otherwise) this.#push(0, pattern, pattern);

@@ -11,17 +11,20 @@ import { Unit } from "./unit.ts";
 /** @internal Connected sockets, by their ends: a pattern for each, unless another socket has the same ends and nothing to answer for. */
 export function connectedUnits(claims: readonly Claim[], crowd: Crowd, context: EndsContext): Map<string, Unit> {
   const units = new Map<string, Unit>();
+  const fates = new Map<readonly Member[], SharedFate>();
   for (const { claim, direction, verdict } of decisions(claims, context)) {
     const { flow } = claim;
     const same = crowd.sameEnds(flow);
+    const fate = fates.get(same) ?? new SharedFate(same, context);
+    fates.set(same, fate);
     // Of what is left of a connection and a socket that has its ends now, the socket counts.
-    if (same.length > 0 && !same.some((other) => other.claim === claim)) continue;
+    if (same.length > 0 && !fate.has(claim)) continue;
     if (verdict.rule.action !== "log" && isNever(flow, context)) {
       const what = `${describeFlow(flow)}: its other end is never to be blocked`;
       context.unenforced.add("never-block", verdict.rule, verdict.owner, flow.sock, what);
       continue;
     }
-    if (same.some((other) => !sharesFate(other, verdict, direction, context))) {
+    if (!fate.isThatOf(verdict, direction)) {
       const what = `${describeFlow(flow)}: another socket has the same ends`;
       context.unenforced.add("shared-port", verdict.rule, verdict.owner, flow.sock, what);
       continue;
@@ -55,10 +58,37 @@ function decisions(claims: readonly Claim[], { addresses }: EndsContext) {
   return found.sort((a, b) => a.verdict.rule.index - b.verdict.rule.index || bySock(a.claim, b.claim));
 }
 
-/** Whether a socket's packets are to be kept where the verdict on another's keeps them, and logged where it logs them. */
-function sharesFate({ claim }: Member, { rule }: Verdict, direction: Direction, { addresses }: EndsContext): boolean {
-  const own = claim && decide(claim, direction, addresses)?.rule.action;
-  return own != null && own !== "accept" && (own === "log") === (rule.action === "log");
+/** Sockets with the same ends, of which a guest may have thousands: what is to become of one's packets becomes of all. */
+class SharedFate {
+  readonly #members: readonly Member[];
+  readonly #claims: ReadonlySet<Claim | null>;
+  readonly #context: EndsContext;
+  readonly #known = new Map<string, boolean>();
+
+  constructor(members: readonly Member[], context: EndsContext) {
+    this.#members = members;
+    this.#claims = new Set(members.map(({ claim }) => claim));
+    this.#context = context;
+  }
+
+  has(claim: Claim): boolean {
+    return this.#claims.has(claim);
+  }
+
+  /** Whether the packets of all are to be kept, where this verdict keeps them, or logged, where it logs them. */
+  isThatOf({ rule }: Verdict, direction: Direction): boolean {
+    const logs = rule.action === "log";
+    const key = `${direction} ${logs}`;
+    let known = this.#known.get(key);
+    if (known === undefined) {
+      known = this.#members.every(({ claim }) => {
+        const own = claim && decide(claim, direction, this.#context.addresses)?.rule.action;
+        return own != null && own !== "accept" && (own === "log") === logs;
+      });
+      this.#known.set(key, known);
+    }
+    return known;
+  }
 }
 
 /** @internal Sockets that are not connected: all of one port together, since their patterns are wider than a socket. */
@@ -80,9 +110,10 @@ export function portUnits(
       const members = crowd.atPort(flow.protocol, family, flow.local.port);
       const named = new Set(members.flatMap((member) => namedBy(member, family, namespaces, context)));
       for (const direction of DIRECTIONS) addEnds(unit, members, named, family, direction, context);
+      const wider = { in: unit.widerActions("in"), out: unit.widerActions("out") };
       for (const member of members) {
         const own = member.flow.remote && member.claim && connected.get(endsKey(member.flow));
-        if (own) unit.follow(own);
+        if (own) unit.follow(own, wider);
       }
     }
   }
