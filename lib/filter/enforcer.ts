@@ -60,7 +60,8 @@ export class Enforcer {
       this.#lock?.takeGuest(this.#options.id);
       await this.#open();
     } catch (error) {
-      this.#lock?.release();
+      // Who is stopped meanwhile has something to take out yet.
+      if (!this.#signal.aborted) this.#lock?.release();
       throw error;
     }
   }
@@ -208,8 +209,8 @@ export class Enforcer {
 
   async close(keep: boolean): Promise<void> {
     try {
-      await this.#firewall.close(keep);
-      if (!keep) this.#stateFile?.forget();
+      // What another filter keeps in force, or remembers, is not this one's to take away.
+      if (await this.#firewall.close(keep)) this.#stateFile?.forget();
     } finally {
       this.#lock?.release();
     }

@@ -38,6 +38,8 @@ export class Firewall {
   #inDoubt = true;
   /** Whether what it holds for the guest may be this filter's doing. */
   #adopted = false;
+  /** Whether it held nothing for the guest before the first change; null: not looked at yet. */
+  #wasEmpty: boolean | null = null;
   /** What was found missing or strange, and is not mended yet. */
   #damage: readonly string[] = [];
   /** Whether it was opened for other devices, at which nothing is in force yet. */
@@ -181,12 +183,13 @@ export class Firewall {
     this.#inDoubt = true;
     try {
       if (!this.#open) await this.#reopen();
+      this.#wasEmpty ??= await this.#isEmpty();
       const { repaired } = await backend.reconcile(plan, { signal: this.#signal });
       this.#adopted = true;
       if (repaired && found.length === 0) this.#damage = ["what is ours was found changed while it was to be changed"];
     } catch (error) {
-      // Whoever was interrupted may have been done.
-      this.#adopted ||= this.#signal.aborted;
+      // Whoever was interrupted may have been done, and whoever failed in part; but what was there before is another's.
+      this.#adopted ||= this.#signal.aborted || (this.#wasEmpty === true && !(await this.#isEmpty().catch(() => true)));
       if (error instanceof XFilterError && error.code === "INTERFACE_CHANGED") this.#nextLook = 0;
       throw error;
     }
@@ -197,10 +200,17 @@ export class Firewall {
     this.#tellMended();
   }
 
+  async #isEmpty(): Promise<boolean> {
+    const { patterns } = await this.#options.backend.inspect({ signal: this.#signal });
+    return patterns.length === 0;
+  }
+
   #tellMended(): void {
     const time = Date.now();
-    if (this.#rebound) this.#tell({ type: "rebound", time, interfaces: this.#interfaces });
-    else if (this.#damage.length > 0) this.#tell({ type: "repaired", time, problems: this.#damage });
+    if (this.#rebound) {
+      this.#lock?.keepDevices(this.#interfaces);
+      this.#tell({ type: "rebound", time, interfaces: this.#interfaces });
+    } else if (this.#damage.length > 0) this.#tell({ type: "repaired", time, problems: this.#damage });
     this.#rebound = false;
     this.#damage = [];
   }
@@ -209,11 +219,13 @@ export class Firewall {
     return { lastApplyMs: this.#lastApplyMs, interfaces: this.#interfaces, inForce: this.#inForce.list() };
   }
 
-  /** Takes what is in force out, or leaves it. What another filter left is not ours before it was adopted. */
-  async close(keep: boolean): Promise<void> {
-    if (this.#bootId === "") return;
-    await this.#options.backend.close({ keep: keep || !this.#adopted });
+  /** Takes what is in force out, or leaves it; whether it took it out. What another filter left is not ours before it was adopted. */
+  async close(keep: boolean): Promise<boolean> {
+    if (this.#bootId === "") return false;
+    const takes = !keep && this.#adopted;
+    await this.#options.backend.close({ keep: !takes });
     if (!keep) this.#inForce.replace(NO_RULING.plan, [], "stopped");
+    return takes;
   }
 }
 

@@ -10,7 +10,10 @@ import { StateDirectory } from "./state-directory.ts";
  */
 export class GuestLock {
   readonly #directory: StateDirectory;
+  /** Descriptors of the files by their paths. */
   readonly #held = new Map<string, number>();
+  /** Path of the guest's own. */
+  #guest = "";
 
   /** @throws XFilterError: STATE_IO for a directory that cannot be used */
   constructor(directory: string) {
@@ -19,26 +22,50 @@ export class GuestLock {
 
   /** @throws XFilterError: FILTER_RUNS where another filter has it */
   takeGuest(id: string): void {
-    this.#take(`guest ${id}`, "this guest");
+    const key = `guest ${id}`;
+    this.#take(key, "this guest");
+    this.#guest = this.#path(key);
   }
 
   /** Those that the guest has by now. @throws XFilterError: FILTER_RUNS where another filter has one of them */
   takeDevices(interfaces: readonly GuestInterface[]): void {
-    for (const { name, index } of interfaces) {
-      this.#take(`device ${readlinkSync("/proc/self/ns/net")} ${index}`, `the device ${name}`);
+    const before = new Set(this.#held.keys());
+    try {
+      for (const one of interfaces) this.#take(deviceKey(one), `the device ${one.name}`);
+    } catch (error) {
+      this.#drop((path) => !before.has(path));
+      throw error;
     }
+  }
+
+  /** Gives up the devices that are none of these. */
+  keepDevices(interfaces: readonly GuestInterface[]): void {
+    const kept = new Set(interfaces.map((one) => this.#path(deviceKey(one))));
+    this.#drop((path) => path !== this.#guest && !kept.has(path));
   }
 
   release(): void {
-    for (const [path, fd] of this.#held) {
-      rmSync(path, { force: true });
+    this.#drop(() => true);
+  }
+
+  #drop(which: (path: string) => boolean): void {
+    for (const [path, fd] of [...this.#held].filter(([path]) => which(path))) {
+      this.#held.delete(path);
+      try {
+        rmSync(path, { force: true });
+      } catch {
+        // The lock is what counts; a file without one says nothing.
+      }
       closeSync(fd);
     }
-    this.#held.clear();
+  }
+
+  #path(key: string): string {
+    return this.#directory.path(key, ".lock");
   }
 
   #take(key: string, what: string): void {
-    const path = this.#directory.path(key, ".lock");
+    const path = this.#path(key);
     if (this.#held.has(path)) return;
     const fd = lock(path);
     if (fd === null) {
@@ -70,4 +97,8 @@ function holder(path: string): number | null {
   } catch {
     return null;
   }
+}
+
+function deviceKey({ index }: GuestInterface): string {
+  return `device ${readlinkSync("/proc/self/ns/net")} ${index}`;
 }

@@ -7,6 +7,7 @@ import type {
   RuleBackend,
 } from "../backends/backend.ts";
 import { XFilterError } from "../errors.ts";
+import type { ProgramAbortSignal } from "../options.ts";
 import type { Plan } from "../rules/pattern.ts";
 import { type HeldPattern, MemoryFirewall } from "./memory-firewall.ts";
 
@@ -30,9 +31,9 @@ export class MemoryBackend implements RuleBackend {
   /** What `inspect` rejects with. */
   inspectFailure: Error | null = null;
   /** Runs in each reconciliation before it takes effect. */
-  during: (signal: AbortSignal) => Promise<void> = async () => {};
+  during: (signal: ProgramAbortSignal) => Promise<void> = async () => {};
   /** Runs when a reconciliation took effect, and may yet fail. */
-  after: (signal: AbortSignal) => Promise<void> = async () => {};
+  after: (signal: ProgramAbortSignal) => Promise<void> = async () => {};
   #open = false;
   #leaseMs: number | null = null;
   /** Keys of what this object put in force last. */
@@ -56,14 +57,14 @@ export class MemoryBackend implements RuleBackend {
     this.#wanted = [];
   }
 
-  async inspect({ signal }: { readonly signal: AbortSignal }): Promise<Installed> {
+  async inspect({ signal }: { readonly signal: ProgramAbortSignal }): Promise<Installed> {
     this.calls.push("inspect");
     this.#check(signal);
     if (this.inspectFailure) throw this.inspectFailure;
     return { patterns: [...this.held.values()], bites: true, problems: [] };
   }
 
-  async reconcile(plan: Plan, { signal }: { readonly signal: AbortSignal }): Promise<Reconciled> {
+  async reconcile(plan: Plan, { signal }: { readonly signal: ProgramAbortSignal }): Promise<Reconciled> {
     this.calls.push("reconcile");
     this.#check(signal);
     const failure = this.failures.shift();
@@ -90,7 +91,7 @@ export class MemoryBackend implements RuleBackend {
     this.#open = false;
   }
 
-  #check(signal: AbortSignal): void {
+  #check(signal: ProgramAbortSignal): void {
     signal.throwIfAborted();
     if (!this.#open) throw new XFilterError("CLOSED", "The backend is not open", "Open it first");
   }

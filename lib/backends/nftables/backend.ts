@@ -140,7 +140,8 @@ class NftablesBackend implements RuleBackend {
       await this.#replace(frame, wanted, signal);
       this.#renewed = now;
     } else {
-      const due = this.#leaseMs !== null && now - this.#renewed > this.#leaseMs / 3;
+      // Whoever asks each third of the lease to have it renewed is not to be told to come again.
+      const due = this.#leaseMs !== null && now - this.#renewed > this.#leaseMs / 4;
       const commands = [...changes.commands, ...(due ? bindCommands(frame, this.#leaseMs) : [])];
       if (commands.length > 0) {
         const text = changes.touchesFrame ? null : this.#made;

@@ -119,6 +119,16 @@ describe("a filter that cannot start", () => {
     expect(inForce()).toEqual([]);
   });
 
+  it("takes out what came to be in force by a change that failed in part", async () => {
+    backend.after = async () => {
+      throw new XFilterError("BACKEND_FAILED", "IPv4 was changed as planned, IPv6 was not", "");
+    };
+    await expect(started()).rejects.toMatchObject({ code: "BACKEND_FAILED" });
+    expect(inForce()).not.toEqual([]);
+    await filter!.stop();
+    expect(inForce()).toEqual([]);
+  });
+
   it("leaves what another left where its own could not be put there", async () => {
     const before = { ...pattern(), key: "before", packets: 0 };
     backend.firewall.held("vm1").set("before", before);
@@ -364,7 +374,7 @@ describe("a filter that polls", () => {
     };
     backend.during = async () => expect(resumed).toBe(false);
     await started({ hold: "apply" });
-    expect(backend.calls).toEqual(["open", "reconcile"]);
+    expect(backend.calls).toEqual(["open", "inspect", "reconcile"]);
     await filter!.stop();
     backend.after = async () => {
       guest.afterPause = new XFilterError("PAUSE_BUDGET", "it ran on", "");
@@ -692,6 +702,61 @@ describe("with a state directory", () => {
     expect(inForce()).toEqual(["40003 → 22"]);
     await filter!.stop();
     expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it("takes nothing from the one that runs, when it is refused and stopped", async () => {
+    const first = await started({ stateDirectory: directory });
+    const before = readdirSync(directory);
+    await expect(started({ stateDirectory: directory })).rejects.toMatchObject({ code: "FILTER_RUNS" });
+    await filter!.stop();
+    expect(readdirSync(directory)).toEqual(before);
+    await first.stop();
+  });
+
+  it("remembers what was kept when another could not start", async () => {
+    await (await started({ stateDirectory: directory })).stop({ keep: true });
+    const kept = readdirSync(directory);
+    guest.failure = new XFilterError("WALK_BUDGET", "too long", "");
+    await expect(started({ stateDirectory: directory })).rejects.toMatchObject({ code: "WALK_BUDGET" });
+    await filter!.stop();
+    expect([readdirSync(directory), inForce()]).toEqual([kept, ["40003 → 22"]]);
+  });
+
+  it("is alone until what it was putting in force is taken out again", async () => {
+    const aborted = new Promise<AbortSignal>((resolve) => {
+      backend.after = async (signal) => {
+        resolve(signal);
+        await new Promise((abort) => signal.addEventListener("abort", abort));
+        throw signal.reason;
+      };
+    });
+    let closing = () => {};
+    const close = backend.close.bind(backend);
+    backend.close = async (how) => {
+      await new Promise<void>((resolve) => {
+        closing = resolve;
+      });
+      await close(how);
+    };
+    const start = started({ stateDirectory: directory }).catch((error) => error);
+    await aborted;
+    const first = filter!;
+    const stopping = first.stop();
+    await start;
+    await expect(started({ stateDirectory: directory })).rejects.toMatchObject({ code: "FILTER_RUNS" });
+    closing();
+    await stopping;
+  });
+
+  it("gives up a device that is its guest's no more", async () => {
+    const first = await started({ stateDirectory: directory, reconcileMs: 100 });
+    const events = first.events();
+    const [before] = first.status().interfaces;
+    guest.devices = [device("tap9", 9)];
+    await event(events, "rebound");
+    const other = { guest: new MemoryGuest().asGuest(), backend: new MemoryBackend(), id: "vm2" };
+    await started({ ...other, stateDirectory: directory, interfaces: [before!] });
+    await first.stop();
   });
 
   it("is the only one for its guest, and for its devices", async () => {
