@@ -47,6 +47,8 @@ export class Firewall {
   /** Whether the devices that it was opened for are not the guest's any more, and no others are. */
   #unbound = false;
   #nextLook = 0;
+  /** What the last look rejected with. */
+  #lookFailure: unknown = null;
   #renewed = 0;
   #lastApplyMs = 0;
 
@@ -113,12 +115,21 @@ export class Firewall {
 
   /**
    * When it is time, looks at what the firewall really holds, and which devices the guest has by now, and mends what is not as it
-   * has to be.
+   * has to be. Until the next one it ends as the last one did: nothing is well by then.
    */
   async look(): Promise<void> {
-    const { reconcileMs } = this.#options;
     const now = performance.now();
-    if (now < this.#nextLook) return;
+    if (now >= this.#nextLook) {
+      this.#lookFailure = null;
+      await this.#look(now).catch((error) => {
+        this.#lookFailure = error;
+      });
+    }
+    if (this.#lookFailure !== null) throw this.#lookFailure;
+  }
+
+  async #look(now: number): Promise<void> {
+    const { reconcileMs } = this.#options;
     this.#nextLook = now + Math.min(reconcileMs, LOOK_AGAIN_MS);
     const problem = await this.#rebind();
     try {

@@ -538,6 +538,23 @@ describe("a guest's device", () => {
     await event(events, "rebound");
   });
 
+  it("that cannot be found is told of once, however often it is looked for", async () => {
+    const filter = await started(watched);
+    const found = guest.interfaces.bind(guest);
+    let looks = 0;
+    guest.interfaces = async (options) => {
+      looks++;
+      if (looks <= 4) throw new XFilterError("TOOL_NOT_FOUND", "no ip", "");
+      return found(options);
+    };
+    const events = filter.events();
+    while (looks <= 4) await polls(1);
+    await filter.stop();
+    const types: string[] = [];
+    for await (const { type } of events) types.push(type);
+    expect(types.filter((type) => type === "failed")).toHaveLength(1);
+  });
+
   it("that was named and is made again counts only where the guest's QEMU has it open", async () => {
     guest.devices = [device("tap0", 7), device("veth0", 9, false)];
     const events = (await started({ ...watched, interfaces: ["tap0", "veth0"] })).events();
