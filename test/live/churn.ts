@@ -1,4 +1,5 @@
 import type { Owner, Process, Snapshot, Socket } from "../../lib/index.ts";
+import { isWhole } from "../../lib/quality.ts";
 import type { Truth } from "../../vmcore-fixtures/truth.ts";
 
 // vmcore-fixtures/guest/live/live.h: users, and the ports that are each one's own. A user's first ports are long-lived.
@@ -49,6 +50,8 @@ export interface Findings {
   readonly falseAttributions: string[];
   /** Long-lived sockets and processes that are not there, or are there as another's. */
   readonly missing: string[];
+  /** Those of them that are missing though the walk's quality says that nothing was left out. */
+  readonly untold: string[];
   /** Processes that one of the kernel's lists has and the other has not: in an honest guest there are none. */
   readonly discrepancies: string[];
 }
@@ -130,6 +133,6 @@ export class ChurnJudge {
       if (actual !== expected) missing.push(`socket ${inode}, held by ${expected}: is held by ${actual}`);
     }
     const discrepancies = snapshot.discrepancies.map(({ kind, process: { pid, comm } }) => `${kind}: ${pid} (${comm})`);
-    return { falseAttributions, missing, discrepancies };
+    return { falseAttributions, missing, untold: isWhole(snapshot.quality) ? missing : [], discrepancies };
   }
 }

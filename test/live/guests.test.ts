@@ -78,8 +78,9 @@ describe.each([
       expect(tally.findings.falseAttributions).toEqual({ total: 0, walks: 0 });
     });
 
-    it("misses nothing that stays", () => {
-      expect(tally.findings.missing).toEqual({ total: 0, walks: 0 });
+    it("misses nothing that stays without saying that it left something out, which it seldom does", () => {
+      expect(tally.findings.untold).toEqual({ total: 0, walks: 0 });
+      expect(tally.findings.missing.walks).toBeLessThanOrEqual(Math.ceil(tally.walks / 100));
     });
 
     it("takes no process for hidden because it comes or goes", () => {

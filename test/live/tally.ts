@@ -41,7 +41,7 @@ function emptyTally(): ChurnTally {
   const quality = () => ({ ...count(), most: 0 });
   return {
     ...{ walks: 0, seconds: 0, errors: {}, examples: [], elapsed: [], processes: 0 },
-    findings: { falseAttributions: count(), missing: count(), discrepancies: count() },
+    findings: { falseAttributions: count(), missing: count(), untold: count(), discrepancies: count() },
     quality: { retries: quality(), torn: quality(), abandoned: quality(), badPointers: quality(), limited: quality() },
   };
 }
@@ -53,7 +53,7 @@ function add(tally: ChurnTally, { quality }: Snapshot, findings: Findings): void
     tally.findings[name].total += found.length;
     tally.findings[name].walks++;
     tally.examples.push(
-      ...found.slice(0, EXAMPLES - tally.examples.length).map((text) => `walk ${tally.walks}: ${text}`),
+      ...found.slice(0, EXAMPLES - tally.examples.length).map((text) => `walk ${tally.walks}, ${name}: ${text}`),
     );
   }
   for (const [name, count] of Object.entries(tally.quality)) {
