@@ -5,7 +5,6 @@ import { notPermitted, type Program, refusal, runProgram } from "../program.ts";
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 
 const NFT: Program = { name: "nft", package: "nftables", look: "nft list ruleset" };
-const LIST_TRIES = 3;
 
 /** Makes all of the commands take effect, or none of them. */
 export async function applyCommands(commands: readonly Json[], signal: AbortSignal): Promise<void> {
@@ -17,21 +16,15 @@ export async function checkCommands(commands: readonly Json[], signal: AbortSign
   await runNft(["-c", "-j", "-f", "-"], JSON.stringify({ nftables: commands }), signal);
 }
 
-/**
- * What `nft -j ARGUMENTS` prints. Where the ruleset was changed right before, nft 1.0.6 now and then ends with success before it has
- * printed all: it is asked again then.
- */
+/** What `nft -j ARGUMENTS` prints. */
 export async function listObjects(words: readonly string[], signal: AbortSignal): Promise<readonly Json[]> {
-  for (let tries = 1; ; tries++) {
-    const text = await runNft(["-j", ...words], null, signal);
-    try {
-      return (JSON.parse(text) as { nftables: readonly Json[] }).nftables;
-    } catch (cause) {
-      if (tries < LIST_TRIES) continue;
-      throw new XFilterError("BACKEND_FAILED", "`nft` printed what is no JSON", "Check the installation of nftables", {
-        cause,
-      });
-    }
+  const text = await runNft(["-j", ...words], null, signal);
+  try {
+    return (JSON.parse(text) as { nftables: readonly Json[] }).nftables;
+  } catch (cause) {
+    throw new XFilterError("BACKEND_FAILED", "`nft` printed what is no JSON", "Check the installation of nftables", {
+      cause,
+    });
   }
 }
 
