@@ -58,32 +58,28 @@ export class Planner {
     const { plan, state } = createPlan({ snapshot, rules, state: this.#state, now, neverBlock, maxFlows });
     this.#state = state;
     this.#tellUnenforceable(plan.unenforceable);
-    this.rulesNotOver();
-    const until = this.#ends(now).reduce((first, [, end]) => (end > now ? Math.min(first, end) : first), Infinity);
+    const until = this.#lasting(now).reduce((first, [, end]) => Math.min(first, end), Infinity);
     const ruling = { plan: withinCapabilities(plan, backend.capabilities), rules };
     this.#last = snapshot instanceof WalkedSnapshot && isWhole(snapshot.quality) ? { snapshot, ruling, until } : null;
     return ruling;
   }
 
-  /** The rules whose time has not run out; of the others it is told, once. */
   rulesNotOver(): readonly Rule[] {
-    const time = Date.now();
-    return this.#ends(time).flatMap(([rule, end]) => {
-      if (end > time) return [rule];
+    return this.#lasting(Date.now()).map(([rule]) => rule);
+  }
+
+  /** The rules whose time has not run out, and when it does; of the others it is told, once. */
+  #lasting(time: number): [Rule, number][] {
+    const since = new Map(this.#state.rules.map((rule) => [rule.text, rule.since]));
+    return this.#rules.flatMap((rule): [Rule, number][] => {
+      if (rule.forMs === undefined) return [[rule, Infinity]];
       const text = formatRule(rule);
+      const end = (since.get(text) ?? time) + rule.forMs;
+      if (end > time) return [[rule, end]];
       if (!this.#over.has(text)) this.#tell({ type: "expired", time, rule });
       this.#over.add(text);
       return [];
     });
-  }
-
-  /** When each rule's time runs out. */
-  #ends(now: number): [Rule, number][] {
-    const since = new Map(this.#state.rules.map((rule) => [rule.text, rule.since]));
-    return this.#rules.map((rule) => [
-      rule,
-      rule.forMs === undefined ? Infinity : (since.get(formatRule(rule)) ?? now) + rule.forMs,
-    ]);
   }
 
   #tellUnenforceable(unenforceable: readonly Unenforceable[]): void {
