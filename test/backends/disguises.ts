@@ -11,8 +11,10 @@ import {
   ROUTING,
   TCP,
   tcp,
+  UDP,
   u8,
   u16,
+  udp,
 } from "./frame.ts";
 
 /** EtherTypes of tags. */
@@ -20,6 +22,16 @@ export const Q = 0x8100;
 export const AD = 0x88a8;
 
 type Row = [name: string, frame: Buffer];
+
+/** Fragments of IPv6 that are not a blocked flow's of TCP between two ports, or are only what follows its first. */
+export function harmlessFragments(ends6: Ends, from: number, to: number): Row[] {
+  const fragment = (...parts: Buffer[]) => ethernet(ipv6(ends6, FRAGMENT, Buffer.concat(parts)));
+  return [
+    ["a later fragment of IPv6", fragment(fragment6(TCP, 1, false), tcp(from, to))],
+    ["a first fragment of a flow that nobody blocks", fragment(fragment6(UDP, 0, true), udp(1, 2))],
+    ["an echo in fragments", fragment(fragment6(58, 0, true), u8(128, 0, 0, 0, 0, 1, 0, 1))],
+  ];
+}
 
 /** Ways to hide a flow of TCP between two ports behind tags. */
 export function tagged(ends4: Ends, ends6: Ends, from: number, to: number): Row[] {

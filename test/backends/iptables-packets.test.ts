@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type IptablesVariant, iptables, type RuleBackend } from "../../lib/backends/index.ts";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
-import { disguised } from "./disguises.ts";
-import { ethernet, FRAGMENT, fragment6, ipv4, ipv6, TCP, tcp, UDP, u8, u16, udp } from "./frame.ts";
+import { disguised, harmlessFragments } from "./disguises.ts";
+import { type Ends, ethernet, ipv4, ipv6, TCP, tcp, UDP, u16, udp } from "./frame.ts";
 import { GUEST, HOST, OUTSIDE, sh } from "./network.ts";
 import { type Change, pattern, planOf } from "./plan.ts";
 import { BRIDGE, TablesNetwork } from "./tables-network.ts";
@@ -11,6 +11,19 @@ import { BRIDGE, TablesNetwork } from "./tables-network.ts";
 
 const { signal } = new AbortController();
 const UDPLITE = 136;
+
+/** A packet of each protocol and IP version. */
+function flows(ends4: Ends, ends6: Ends, from: number, to: number): Buffer[] {
+  const transports = [
+    [TCP, tcp(from, to)],
+    [UDP, udp(from, to)],
+    [UDPLITE, udp(from, to)],
+  ] as const;
+  return [
+    ...transports.map(([protocol, header]) => ethernet(ipv4(ends4, protocol, header))),
+    ...transports.map(([protocol, header]) => ethernet(ipv6(ends6, protocol, header))),
+  ];
+}
 
 describe.each<[way: "routed" | "filtered", variant: IptablesVariant]>([
   ["routed", "nft"],
@@ -40,22 +53,8 @@ describe.each<[way: "routed" | "filtered", variant: IptablesVariant]>([
   const in4 = { from: peer.v4, to: GUEST.v4 };
   const in6 = { from: peer.v6, to: GUEST.v6 };
   /** A port of the guest's end in front of one of the other's. */
-  const leaving = [
-    ethernet(ipv4(out4, TCP, tcp(1000, 22))),
-    ethernet(ipv4(out4, UDP, udp(1000, 22))),
-    ethernet(ipv4(out4, UDPLITE, udp(1000, 22))),
-    ethernet(ipv6(out6, TCP, tcp(1000, 22))),
-    ethernet(ipv6(out6, UDP, udp(1000, 22))),
-    ethernet(ipv6(out6, UDPLITE, udp(1000, 22))),
-  ];
-  const entering = [
-    ethernet(ipv4(in4, TCP, tcp(22, 1000))),
-    ethernet(ipv4(in4, UDP, udp(22, 1000))),
-    ethernet(ipv4(in4, UDPLITE, udp(22, 1000))),
-    ethernet(ipv6(in6, TCP, tcp(22, 1000))),
-    ethernet(ipv6(in6, UDP, udp(22, 1000))),
-    ethernet(ipv6(in6, UDPLITE, udp(22, 1000))),
-  ];
+  const leaving = flows(out4, out6, 1000, 22);
+  const entering = flows(in4, in6, 22, 1000);
   const all = (["tcp", "udp", "udplite"] as const).flatMap((protocol) =>
     ([4, 6] as const).map((family) => ({ protocol, family })),
   );
@@ -114,18 +113,7 @@ describe.each<[way: "routed" | "filtered", variant: IptablesVariant]>([
   it.each([
     ["a second fragment", ethernet(ipv4(out4, TCP, u16(1000, 22, 0, 0), { fragment: [1, false] }))],
     ["a later fragment", ethernet(ipv4(out4, TCP, u16(1000, 22, 0, 0), { fragment: [2, false] }))],
-    [
-      "a later fragment of IPv6",
-      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(TCP, 1, false), tcp(1000, 22)]))),
-    ],
-    [
-      "a first fragment of a flow that nobody blocks",
-      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(UDP, 0, true), udp(1, 2)]))),
-    ],
-    [
-      "an echo in fragments",
-      ethernet(ipv6(out6, FRAGMENT, Buffer.concat([fragment6(58, 0, true), u8(128, 0, 0, 0, 0, 1, 0, 1)]))),
-    ],
+    ...harmlessFragments(out6, 1000, 22),
     ["DHCP", ethernet(ipv4(out4, UDP, udp(68, 67)))],
     ["DHCPv6", ethernet(ipv6(out6, UDP, udp(546, 547)))],
   ])("%s passes", async (_, frame) => {
