@@ -91,7 +91,7 @@ const CODES = [
  * | `BACKEND_NOT_FOUND` | the firewall's program (`nft`, `iptables-restore`) is not installed |
  * | `BACKEND_PERMISSION` | this process may not change the firewall |
  * | `BACKEND_UNSUPPORTED` | the kernel or the firewall's program lacks what the backend, or a rule, needs |
- * | `BACKEND_FAILED` | the firewall refused a change, or did not answer |
+ * | `BACKEND_FAILED` | the firewall refused a change, or did not answer, or a backend of somebody else's threw what has none of these codes |
  * | `STATE_IO` | the directory in which a filter keeps its state cannot be made, is not safe, or cannot be written |
  * | `FILTER_RUNS` | another filter has this guest, or one of its devices |
  * | `INTERFACE_CHANGED` | the guest's device is gone, or another one has its name |
@@ -148,7 +148,8 @@ export function toXFilterError(cause: unknown): XFilterError {
   return new XFilterError("INTERNAL", what, "This is a fault of xfilter-core: please report it", { cause });
 }
 
-function isXFilterErrorCode(code: unknown): code is XFilterErrorCode {
+/** @internal */
+export function isXFilterErrorCode(code: unknown): code is XFilterErrorCode {
   return (CODES as readonly unknown[]).includes(code);
 }
 

@@ -5,6 +5,7 @@ import type { GuestInterface } from "../guest-interface.ts";
 import { checkKeys } from "../options.ts";
 import type { Rule } from "../rules/rule.ts";
 import { parseRules } from "../rules/schema.ts";
+import { BackendCalls } from "./backend-calls.ts";
 import type { OnUnreadable } from "./event.ts";
 
 /** What to filter, by which rules, and how. */
@@ -69,6 +70,7 @@ const KEYS = [
   ...["guest", "rules", "backend", "id", "interfaces", "intervalMs", "reconcileMs", "hold", "onUnreadable"],
   ...["maxHoldMs", "onAgentDeath", "neverBlock", "maxFlows", "stateDirectory"],
 ];
+const METHODS = ["open", "inspect", "reconcile", "close"] as const;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const MAX_FLOWS = 65_536;
@@ -81,7 +83,8 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   const { guest, backend, id, interfaces = null, hold = "walk", onUnreadable = "hold" } = options;
   const { neverBlock = [], stateDirectory = null, onAgentDeath = "persist", intervalMs = 200 } = options;
   if (typeof guest?.snapshot !== "function") throw invalidOption("guest is not what introspect() resolves with");
-  if (typeof backend?.reconcile !== "function") throw invalidOption("backend is no RuleBackend");
+  if (!isBackend(backend))
+    throw invalidOption(`backend is no RuleBackend, which has ${METHODS.join(", ")}, and capabilities`);
   if (typeof id !== "string" || id === "") throw invalidOption("id is not a text that names the guest");
   oneOf("hold", hold, ["walk", "apply"]);
   oneOf("onUnreadable", onUnreadable, ["hold", "release", "widen"]);
@@ -92,7 +95,8 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   }
   if (!Array.isArray(neverBlock)) throw invalidOption("neverBlock is not a list of addresses and networks");
   return {
-    ...{ guest, backend, id, hold, onUnreadable, neverBlock, stateDirectory },
+    ...{ guest, id, hold, onUnreadable, neverBlock, stateDirectory },
+    backend: new BackendCalls(backend),
     interfaces: interfaces === null ? null : eachOnce(interfaces),
     rules: parseRules(options.rules),
     intervalMs: numberFrom("intervalMs", intervalMs, 1, HOUR_MS),
@@ -101,6 +105,10 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
     leaseMs,
     maxFlows: numberFrom("maxFlows", options.maxFlows ?? MAX_FLOWS, 1, MAX_FLOWS),
   };
+}
+
+function isBackend(value: RuleBackend | null | undefined): value is RuleBackend {
+  return typeof value?.capabilities?.actions === "object" && METHODS.every((name) => typeof value[name] === "function");
 }
 
 /** A device that is named twice is one: it would be two at the start, and one at each look. */
