@@ -51,25 +51,6 @@ describe.each(VARIANTS)("iptables-%s", (variant) => {
   const blocked = pattern({ remote: away });
 
   describe("what is held", () => {
-    it("is the plan in its order, and nothing is done twice", async () => {
-      const backend = await open();
-      expect(await backend.inspect({ signal })).toMatchObject({ patterns: [], bites: false });
-      const put = await backend.reconcile(planOf(assorted), { signal });
-      const all = { removed: [], unchanged: 0, repaired: false };
-      expect({ ...put, added: put.added.toSorted() }).toEqual({ ...all, added: keys(assorted) });
-      const before = save();
-      for (const look of [true, false]) {
-        if (look) {
-          const held = await backend.inspect({ signal });
-          expect(held).toMatchObject({ bites: true, problems: [] });
-          expect(held.patterns.map(({ key }) => key).sort()).toEqual(keys(assorted));
-        }
-        const again = await backend.reconcile(planOf(assorted), { signal });
-        expect(again).toEqual({ added: [], removed: [], unchanged: assorted.length, repaired: false });
-      }
-      expect(save()).toBe(before);
-    });
-
     it("changes by what differs, an action and a place, too", async () => {
       const backend = await open();
       await backend.reconcile(planOf(assorted), { signal });

@@ -3,6 +3,11 @@ import { GuestNetwork, HOST, OUTSIDE, sh, TAP } from "./network.ts";
 
 export const BRIDGE = "br0";
 const UP = "up0";
+/** Between whom the packets of the conformance kit are. */
+const KIT = {
+  guest: { v4: "192.0.2.10", v6: "2001:db8::10" },
+  peer: { v4: "198.51.100.20", v6: "2001:db8:1::20" },
+};
 
 /** A guest's network between whose devices iptables stands: what arrives is counted behind it, in the guest and outside. */
 export class TablesNetwork extends GuestNetwork {
@@ -13,17 +18,23 @@ export class TablesNetwork extends GuestNetwork {
     const ends = [this.guest, this.outside!];
     for (const end of ends) {
       end.sh(`nft "table netdev counted { chain in { type filter hook ingress device eth0 priority 0
-        ip saddr 10.0.0.0/8 counter; ip6 saddr 2001:db8::/16 ip6 daddr 2001:db8::/16 ip6 nexthdr != 58 counter; }; }"`);
+        ip saddr { 10.0.0.0/8, ${KIT.guest.v4}, ${KIT.peer.v4} } counter; ip6 saddr 2001:db8::/16 ip6 daddr 2001:db8::/16 ip6 nexthdr != 58 counter; }; }"`);
     }
     if (way === "routed") {
-      const mac = this.outside!.sh("ip -br link show eth0").split(/\s+/)[2]!;
-      for (const address of Object.values(OUTSIDE)) this.neighbour(address, mac, UP);
+      for (const address of Object.values(OUTSIDE)) this.neighbour(address, macOf(this.outside!), UP);
+      for (const address of Object.values(KIT.peer)) this.#route(address, macOf(this.outside!), UP);
+      for (const address of Object.values(KIT.guest)) this.#route(address, macOf(this.guest), TAP);
       this.guest.sh(`ip route add default via ${HOST.v4}; ip -6 route add default via ${HOST.v6}`);
       this.outside!.sh("ip route add default via 10.2.0.1; ip -6 route add default via 2001:db8:2::1");
     } else {
       this.guest.sh("ip route add default dev eth0; ip -6 route add default dev eth0");
       this.outside!.sh(`ip addr add ${HOST.v4}/24 dev eth0; ip addr add ${HOST.v6}/64 dev eth0 nodad`);
     }
+  }
+
+  #route(address: string, mac: string, device: string): void {
+    sh(`ip route add ${address} dev ${device}`);
+    this.neighbour(address, mac, device);
   }
 
   /** How many of the frames come from the guest to the outside. */
@@ -58,4 +69,8 @@ export class TablesNetwork extends GuestNetwork {
     if (said.includes("refused")) return "refused";
     return said.includes("made") ? "made" : "asked for";
   }
+}
+
+function macOf(end: { sh(command: string): string }): string {
+  return end.sh("ip -br link show eth0").split(/\s+/)[2]!;
 }

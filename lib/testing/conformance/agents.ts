@@ -98,8 +98,9 @@ export function repairs(name: string, disturb: (guest: string) => void | Promise
 }
 
 export async function leaseEnds(trial: Trial): Promise<void> {
-  const backend = await trial.agent({ leaseMs: LEASE_MS });
+  const backend = await trial.subject.create();
   if (!backend.capabilities.leases) return;
+  await trial.open(backend, { leaseMs: LEASE_MS });
   const [way] = waysToBlock(backend.capabilities);
   const pattern = connection(way, 1000);
   const inForce = async () => {

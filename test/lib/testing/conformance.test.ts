@@ -56,6 +56,22 @@ describe("the dry run", () => {
   for (const { name, skip, run } of cases) it.skipIf(skip !== null)(name, run);
 });
 
+it("a backend without leases is not opened with one", async () => {
+  class Lasting extends MemoryBackend {
+    override capabilities = { ...new MemoryBackend().capabilities, leases: false };
+
+    override open(...[scope, options]: Parameters<MemoryBackend["open"]>): Promise<void> {
+      return options.leaseMs === null ? super.open(scope, options) : Promise.reject(new Error("a lease"));
+    }
+  }
+  expect(
+    await failure(
+      inMemory((firewall) => new Lasting(firewall)),
+      "lets go when its lease ends, if it says so",
+    ),
+  ).toBe(null);
+});
+
 describe("a backend that", () => {
   const found: Record<keyof typeof FAULTY, [name: string, message: RegExp]> = {
     "is not atomic": ["holds the old plan or the new one when a change is aborted", /neither the old plan nor the new/],
