@@ -1,6 +1,6 @@
 import { type Cpu, toCpu } from "./cpu.ts";
 import { invalidOption, toXFilterError, XFilterError, type XFilterErrorCode } from "./errors.ts";
-import type { CpusOptions, Guest, InterfacesOptions, SnapshotOptions } from "./guest.ts";
+import type { CpusOptions, Guest, InterfacesOptions, SnapshotMessage, SnapshotOptions } from "./guest.ts";
 import { runJob } from "./job.ts";
 import { type Kernel, toKernel } from "./kernel.ts";
 import type { NativeGuest, NativeJob, NativeSnapshot, NativeWalkOptions } from "./native.ts";
@@ -10,6 +10,7 @@ import { sleep, unlessAborted } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
 import type { HostInterface } from "./sources/interfaces.ts";
 import { checkNames, namedInterfaces } from "./sources/named-interfaces.ts";
+import { Tracer } from "./traced.ts";
 import { checkWatchOptions, type Difference, differences, type WatchOptions } from "./watch.ts";
 
 /** @internal What a guest that runs is attached to by, again when it has changed. */
@@ -33,6 +34,8 @@ const BOOT_POLL_MS = 100;
 /** What is wrong with a monitor that comes back, or whose QEMU is about to end. */
 const DISCONNECTED: readonly XFilterErrorCode[] = ["SOURCE_NOT_FOUND", "QMP_CLOSED"];
 const MAX_DISCONNECTED_MS = 5_000;
+
+const SNAPSHOTS = new Tracer<SnapshotMessage>("xfilter-core:snapshot");
 
 /** A guest that changes more often in a row does not settle. */
 const MAX_REATTACHES = 3;
@@ -67,7 +70,11 @@ export class AttachedGuest implements Guest {
     return this.#kernel;
   }
 
-  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+  snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    return SNAPSHOTS.run({ guest: this }, () => this.#snapshot(options));
+  }
+
+  async #snapshot(options: SnapshotOptions): Promise<Snapshot> {
     checkKeys(options, ["signal", "details", "whilePaused"]);
     const { signal, details = false, whilePaused } = options;
     if (typeof details !== "boolean") throw invalidOption("details is not a boolean");

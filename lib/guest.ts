@@ -74,6 +74,15 @@ export interface SnapshotOptions {
   readonly whilePaused?: ((snapshot: Snapshot) => Promise<void>) | undefined;
 }
 
+/** Message of the tracing channel `xfilter-core:snapshot` of `node:diagnostics_channel`: one call of `snapshot()`. */
+export interface SnapshotMessage {
+  readonly guest: Guest;
+  /** In `asyncStart` and `asyncEnd`: what it resolved with. */
+  readonly result?: Snapshot;
+  /** What it rejected with. */
+  readonly error?: unknown;
+}
+
 /** How to read the CPUs. */
 export interface CpusOptions {
   /** Stops the reading; `cpus` then rejects with `signal.reason`. */

@@ -7,7 +7,7 @@
 export type { Cpu, CpuJson, CpuTask } from "./cpu.ts";
 export type { Discrepancy, DiscrepancyKind } from "./discrepancy.ts";
 export { type ArgumentErrorCode, XFilterError, type XFilterErrorCode } from "./errors.ts";
-export type { ClosesItself, CpusOptions, Guest, InterfacesOptions, SnapshotOptions } from "./guest.ts";
+export type { ClosesItself, CpusOptions, Guest, InterfacesOptions, SnapshotMessage, SnapshotOptions } from "./guest.ts";
 export type { GuestInterface } from "./guest-interface.ts";
 export { type IntrospectOptions, introspect } from "./introspect.ts";
 export type { AttachStep, Kernel, KernelJson, MissingMember } from "./kernel.ts";

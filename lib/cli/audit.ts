@@ -1,5 +1,5 @@
 import { closeSync, openSync, writeSync } from "node:fs";
-import { escapeJson } from "./escape.ts";
+import { escapeJson } from "../escape.ts";
 import { OutputError } from "./output.ts";
 
 /** A file that gets a line of JSON for each change. Only appended to: several filters may share one, and a rotated one is reopened by a restart. */

@@ -1,5 +1,5 @@
+import { escapeText, escapeWord } from "../escape.ts";
 import type { Endpoint, Owner, Socket } from "../index.ts";
-import { escapeText, escapeWord } from "./escape.ts";
 import type { Cell } from "./table.ts";
 
 const PROTOCOL_ORDER = ["tcp", "udp", "udplite", "raw", "icmp"];

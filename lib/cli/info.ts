@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { hex } from "../address.ts";
+import { escapeText } from "../escape.ts";
 import type { Guest, Kernel, XFilterError } from "../index.ts";
 import { type Context, guestCommand } from "./command.ts";
-import { escapeText } from "./escape.ts";
 import type { Output } from "./output.ts";
 import type { Column } from "./table.ts";
 

@@ -1,7 +1,7 @@
 import type { Writable } from "node:stream";
 import { getSystemErrorMap } from "node:util";
 import { createColors } from "picocolors";
-import { escapeJson } from "./escape.ts";
+import { escapeJson } from "../escape.ts";
 import { type Cell, type Column, formatTable } from "./table.ts";
 
 /** Of a terminal, in characters. */

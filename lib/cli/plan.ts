@@ -1,9 +1,10 @@
 import type { Command } from "commander";
 import { nftables } from "../backends/index.ts";
 import { requireCapable, withinCapabilities } from "../filter/capabilities.ts";
+import { patternJson } from "../filter/event-json.ts";
 import { createPlan, emptyPlanState, formatRule, type Rule } from "../rules/index.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
-import { formatPattern, formatUnenforceable, patternJson } from "./filter-event.ts";
+import { formatPattern, formatUnenforceable } from "./filter-event.ts";
 import { RULES_HELP, readRules } from "./rules-file.ts";
 
 export function planCommand(context: Context): Command {

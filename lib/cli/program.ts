@@ -1,8 +1,8 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
+import { escapeText } from "../escape.ts";
 import { XFilterError } from "../index.ts";
 import type { Context } from "./command.ts";
-import { escapeText } from "./escape.ts";
 import { blockCommand, filterCommand } from "./filter.ts";
 import { infoCommand } from "./info.ts";
 import { inFlags, messageInFlags } from "./library-options.ts";

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
+import { escapeText, escapeWord } from "../escape.ts";
 import type { Process } from "../index.ts";
 import { type Context, guestCommand } from "./command.ts";
-import { escapeText, escapeWord } from "./escape.ts";
 import type { Column } from "./table.ts";
 
 const COLUMNS: readonly Column[] = [

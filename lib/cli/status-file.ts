@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { toXFilterError } from "../errors.ts";
+import { patternJson } from "../filter/event-json.ts";
 import type { FilterStatus } from "../filter/index.ts";
 import { StateDirectory } from "../filter/state-directory.ts";
 import type { GuestInterface } from "../guest-interface.ts";
-import { patternJson } from "./filter-event.ts";
 import { messageInFlags } from "./library-options.ts";
 
 /** Where `xfilter filter` keeps what has to survive it. Of the running host: a guest does not survive it either. */

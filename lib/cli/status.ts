@@ -1,9 +1,9 @@
 import { Command, Option } from "commander";
 import { type InstalledGuest, installedGuests, removeGuests, tablesOfGuest } from "../backends/index.ts";
+import { escapeText } from "../escape.ts";
 import { targetName } from "../sources/target.ts";
 import { type Context, notEmpty } from "./command.ts";
 import { counted } from "./counted.ts";
-import { escapeText } from "./escape.ts";
 import { formatUnenforceable } from "./filter-event.ts";
 import { agentRuns, type FilterReport, readReports, STATE_DIRECTORY } from "./status-file.ts";
 

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
+import { escapeText } from "../escape.ts";
 import type { Guest, Process, Snapshot, Socket } from "../index.ts";
 import { sleep } from "../sleep.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
-import { escapeText } from "./escape.ts";
 import { compareSockets, formatEndpoint, formatProtocol } from "./flow.ts";
 import { intervalOption, STANDS_STILL } from "./interval.ts";
 import type { Output, Size } from "./output.ts";

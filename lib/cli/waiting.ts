@@ -1,6 +1,6 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { escapeText } from "../escape.ts";
 import { MONITOR_CHANNEL, type MonitorMessage } from "../sources/qmp.ts";
-import { escapeText } from "./escape.ts";
 
 /** Who waits longer than this wonders. */
 const PATIENCE_MS = 1_000;

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
+import { escapeWord } from "../escape.ts";
 import type { Changes, Difference, Process, Socket } from "../index.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
-import { escapeWord } from "./escape.ts";
 import { compareSockets, formatEndpoint, formatOwners, formatProtocol } from "./flow.ts";
 import { intervalOption, STANDS_STILL } from "./interval.ts";
 import { incompleteness } from "./quality.ts";

@@ -9,6 +9,7 @@ import type {
 import { isXFilterErrorCode, toXFilterError, XFilterError } from "../errors.ts";
 import type { ProgramAbortSignal } from "../options.ts";
 import type { Plan } from "../rules/pattern.ts";
+import { BACKEND_CALLS, type BackendCallMessage } from "./channels.ts";
 
 type Abortable = { readonly signal: ProgramAbortSignal };
 
@@ -18,9 +19,11 @@ type Abortable = { readonly signal: ProgramAbortSignal };
  */
 export class BackendCalls implements RuleBackend {
   readonly #backend: RuleBackend;
+  readonly #id: string;
 
-  constructor(backend: RuleBackend) {
+  constructor(backend: RuleBackend, id: string) {
     this.#backend = backend;
+    this.#id = id;
   }
 
   get name(): string {
@@ -59,14 +62,14 @@ export class BackendCalls implements RuleBackend {
   }
 
   async #call<T>(
-    method: string,
+    method: BackendCallMessage["method"],
     work: () => Promise<T>,
     signal?: ProgramAbortSignal,
     isAnswer: (answer: T) => boolean = () => true,
   ): Promise<T> {
     let answer: T;
     try {
-      answer = await work();
+      answer = await BACKEND_CALLS.run({ id: this.#id, backend: this.name, method }, async () => work());
     } catch (cause) {
       if (signal?.aborted) throw signal.reason;
       throw this.#toError(method, cause);

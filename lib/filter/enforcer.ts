@@ -1,4 +1,5 @@
 import { toXFilterError, XFilterError } from "../errors.ts";
+import type { Quality } from "../quality.ts";
 import { emptyPlanState } from "../rules/plan.ts";
 import type { Rule } from "../rules/rule.ts";
 import { sleep } from "../sleep.ts";
@@ -35,6 +36,7 @@ export class Enforcer {
   readonly #stateFile: StateFile | null;
   #newRules = false;
   #bootId: string | null = null;
+  #lastWalk: Quality | null = null;
   readonly #failures: Failures;
   readonly #lookFailures: Failures;
   readonly #stateFailures: Failures;
@@ -54,11 +56,12 @@ export class Enforcer {
     this.#stateFile = stateDirectory === null ? null : new StateFile(stateDirectory, id);
   }
 
-  /** The first poll. Rejects, the firewall unchanged, where it cannot be done. */
-  async open(): Promise<void> {
+  /** The first poll, and its walk. Rejects, the firewall unchanged, where it cannot be done. */
+  async open(): Promise<Quality | null> {
     try {
       this.#lock?.takeGuest(this.#options.id);
       await this.#open();
+      return this.#lastWalk;
     } catch (error) {
       // Who is stopped meanwhile has something to take out yet.
       if (!this.#signal.aborted) this.#lock?.release();
@@ -93,6 +96,7 @@ export class Enforcer {
   }
 
   async #begin(snapshot: Snapshot): Promise<void> {
+    this.#lastWalk = snapshot.quality;
     const ruling = this.#planner.ruling(snapshot);
     this.#stateFile?.save(this.#bootId!, this.#planner.state);
     await this.#firewall.apply(ruling, "gone");
@@ -105,24 +109,27 @@ export class Enforcer {
     this.#newRules = true;
   }
 
-  /** Rejects when the guest is gone; everything else becomes an event. */
-  async poll(): Promise<void> {
+  /** Its walk, if the guest could be read. Rejects when the guest is gone; everything else becomes an event. */
+  async poll(): Promise<Quality | null> {
     const { guest, hold } = this.#options;
     const signal = this.#signal;
     const reading = new AbortController();
     const meanwhile = this.#meanwhile(reading.signal);
     let enforced = false;
+    let walk: Quality | null = null;
     const wasRead = async () => {
       reading.abort();
       await meanwhile;
     };
     const enforce = async (snapshot: Snapshot) => {
       await wasRead();
+      walk = snapshot.quality;
       await this.#failures.orTell(() => this.#enforce(snapshot), signal);
       enforced = true;
     };
     try {
-      if (hold === "apply") await guest.snapshot({ signal, whilePaused: enforce });
+      // How long the guest stood still is known when it runs on.
+      if (hold === "apply") walk = (await guest.snapshot({ signal, whilePaused: enforce })).quality;
       else await enforce(await guest.snapshot({ signal }));
     } catch (error) {
       await wasRead();
@@ -137,6 +144,8 @@ export class Enforcer {
     if (enforced)
       await this.#stateFailures.orTell(() => this.#stateFile?.save(this.#bootId!, this.#planner.state), signal);
     await this.#look();
+    if (walk) this.#lastWalk = walk;
+    return walk;
   }
 
   /** A guest that makes its walks take long does not outlive a lease by it, nor what others do to the firewall. */
@@ -202,6 +211,7 @@ export class Enforcer {
     return {
       bootId: this.#bootId,
       unenforceable: this.#planner.unenforceable,
+      lastWalk: this.#lastWalk,
       unreadableSince: this.#unreadable.since,
       ...this.#firewall.status(),
     };

@@ -2,14 +2,17 @@ import { argumentTypeError, toXFilterError, XFilterError } from "../errors.ts";
 import type { ClosesItself } from "../guest.ts";
 import type { GuestInterface } from "../guest-interface.ts";
 import type { AbortSignalLike } from "../options.ts";
+import type { Quality } from "../quality.ts";
 import type { Unenforceable } from "../rules/pattern.ts";
 import type { Rule } from "../rules/rule.ts";
 import { parseRules } from "../rules/schema.ts";
 import { sleep } from "../sleep.ts";
+import { EVENTS, POLLS } from "./channels.ts";
 import { Enforcer } from "./enforcer.ts";
 import type { FilterEvent } from "./event.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { InForce } from "./in-force.ts";
+import { FilterLog } from "./log.ts";
 import { type CheckedOptions, checkFilterOptions, type FilterOptions } from "./options.ts";
 
 /** How a filter stands. */
@@ -26,6 +29,10 @@ export interface FilterStatus {
   readonly interfaces: readonly GuestInterface[];
   readonly inForce: readonly InForce[];
   readonly unenforceable: readonly Unenforceable[];
+  /** Packets that what was in force stopped since the start, as of the last look at the firewall; null where nobody counts. */
+  readonly packetsStopped: number | null;
+  /** How good the last reading of the guest was; null before the first. */
+  readonly lastWalk: Quality | null;
   /** Since when the guest cannot be read, in milliseconds since 1970; null while it can. */
   readonly unreadableSince: number | null;
 }
@@ -67,6 +74,7 @@ export function createFilter(options: FilterOptions): Filter {
 class PollingFilter implements Filter {
   readonly #options: CheckedOptions;
   readonly #enforcer: Enforcer;
+  readonly #log: FilterLog | null;
   /** Of the first who asks for events. */
   readonly #firstQueue = new EventQueue();
   readonly #queues = new Set([this.#firstQueue]);
@@ -82,6 +90,7 @@ class PollingFilter implements Filter {
 
   constructor(options: CheckedOptions) {
     this.#options = options;
+    this.#log = options.logger && new FilterLog(options.logger, options.id);
     this.#enforcer = new Enforcer(options, (event) => this.#tell(event), this.#stop.signal);
   }
 
@@ -92,9 +101,10 @@ class PollingFilter implements Filter {
 
   async #start(): Promise<void> {
     this.#requireNotStopped();
-    await this.#enforcer.open();
+    await this.#traced(() => this.#enforcer.open());
     this.#requireNotStopped();
     this.#polls++;
+    this.#log?.started(this.#options.backend.name, this.#enforcer.status().interfaces);
     this.#running = this.#run();
   }
 
@@ -112,7 +122,7 @@ class PollingFilter implements Filter {
       for (;;) {
         await sleep(Math.max(0, due - performance.now()), signals);
         const start = performance.now();
-        await this.#enforcer.poll();
+        await this.#traced(() => this.#enforcer.poll());
         const end = performance.now();
         this.#polls++;
         this.#lastPollMs = end - start;
@@ -127,6 +137,10 @@ class PollingFilter implements Filter {
       if (this.#stop.signal.aborted) return;
       this.#end(toXFilterError(error));
     }
+  }
+
+  #traced(poll: () => Promise<Quality | null>): Promise<Quality | null> {
+    return POLLS.run({ filter: this, id: this.#options.id }, poll);
   }
 
   /** The guest is gone, and with it what would have been filtered. */
@@ -192,6 +206,8 @@ class PollingFilter implements Filter {
 
   #tell(event: FilterEvent): void {
     for (const queue of this.#queues) queue.push(event);
+    if (EVENTS.hasSubscribers) EVENTS.publish({ filter: this, id: this.#options.id, event });
+    this.#log?.event(event);
   }
 
   declare [Symbol.asyncDispose]: () => Promise<void>;

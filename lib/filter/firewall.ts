@@ -5,7 +5,7 @@ import type { Rule } from "../rules/rule.ts";
 import { areSame, findDevices, findDevicesAgain, includesDevice } from "./devices.ts";
 import type { ClearedReason, FilterEvent } from "./event.ts";
 import type { GuestLock } from "./guest-lock.ts";
-import { type InForce, InForceTable } from "./in-force.ts";
+import { InForceTable } from "./in-force.ts";
 import type { CheckedOptions } from "./options.ts";
 
 /** @internal A plan, and the rules that its patterns name by their index. */
@@ -226,8 +226,10 @@ export class Firewall {
     this.#damage = [];
   }
 
-  status(): { lastApplyMs: number; interfaces: readonly GuestInterface[]; inForce: readonly InForce[] } {
-    return { lastApplyMs: this.#lastApplyMs, interfaces: this.#interfaces, inForce: this.#inForce.list() };
+  status() {
+    const packetsStopped = this.#options.backend.capabilities.counters ? this.#inForce.stopped : null;
+    const inForce = this.#inForce.list();
+    return { lastApplyMs: this.#lastApplyMs, interfaces: this.#interfaces, inForce, packetsStopped };
   }
 
   /** Takes what is in force out, or leaves it; whether it took it out. What another filter left is not ours before it was adopted. */

@@ -1,6 +1,6 @@
 import type { Installed } from "../backends/backend.ts";
 import type { Plan, PlannedPattern } from "../rules/pattern.ts";
-import type { Rule } from "../rules/rule.ts";
+import type { Rule, RuleAction } from "../rules/rule.ts";
 import type { ClearedReason, FilterEvent } from "./event.ts";
 
 /** A pattern that is in force, for whom, and what it did. */
@@ -13,10 +13,13 @@ export interface InForce {
   readonly packets: number | null;
 }
 
+const STOPS: readonly RuleAction[] = ["drop", "reject"];
+
 /** @internal What a filter has put in force, and tells of as it changes. */
 export class InForceTable {
   readonly #tell: (event: FilterEvent) => void;
   readonly #entries = new Map<string, InForce>();
+  #stopped = 0;
 
   constructor(tell: (event: FilterEvent) => void) {
     this.#tell = tell;
@@ -43,14 +46,26 @@ export class InForceTable {
   compare({ patterns }: Installed): string[] {
     const packets = new Map(patterns.map((pattern) => [pattern.key, pattern.packets]));
     for (const [key, entry] of this.#entries) {
-      this.#entries.set(key, { ...entry, packets: packets.get(key) ?? entry.packets });
+      const counted = packets.get(key) ?? entry.packets;
+      this.#entries.set(key, { ...entry, packets: counted });
+      if (STOPS.includes(entry.pattern.action)) this.#stopped += newPackets(entry.packets ?? 0, counted ?? 0);
     }
     const missing = [...this.#entries.keys()].filter((key) => !packets.has(key)).length;
     const foreign = [...packets.keys()].filter((key) => !this.#entries.has(key)).length;
     return missing + foreign > 0 ? [`${missing} patterns were missing, ${foreign} were not ours`] : [];
   }
 
+  /** Packets that were stopped since the start. */
+  get stopped(): number {
+    return this.#stopped;
+  }
+
   list(): InForce[] {
     return [...this.#entries.values()];
   }
+}
+
+/** Of a pattern that somebody else took out, and that was put in again, the firewall counts from nothing. */
+function newPackets(before: number, now: number): number {
+  return now < before ? now : now - before;
 }

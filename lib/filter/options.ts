@@ -7,6 +7,7 @@ import type { Rule } from "../rules/rule.ts";
 import { parseRules } from "../rules/schema.ts";
 import { BackendCalls } from "./backend-calls.ts";
 import type { OnUnreadable } from "./event.ts";
+import { type FilterLogger, LEVELS } from "./log.ts";
 
 /** What to filter, by which rules, and how. */
 export interface FilterOptions {
@@ -43,6 +44,8 @@ export interface FilterOptions {
   readonly maxFlows?: number;
   /** Path of a directory in which pins and sticking verdicts survive this process. Default: they do not. */
   readonly stateDirectory?: string;
+  /** Gets a line for each event, with objects that JSON can hold, in which nothing that the guest chose acts on a terminal. Default: none. */
+  readonly logger?: FilterLogger;
 }
 
 /** Names of devices, or devices. */
@@ -64,11 +67,12 @@ export interface CheckedOptions {
   readonly neverBlock: readonly string[];
   readonly maxFlows: number;
   readonly stateDirectory: string | null;
+  readonly logger: FilterLogger | null;
 }
 
 const KEYS = [
   ...["guest", "rules", "backend", "id", "interfaces", "intervalMs", "reconcileMs", "hold", "onUnreadable"],
-  ...["maxHoldMs", "onAgentDeath", "neverBlock", "maxFlows", "stateDirectory"],
+  ...["maxHoldMs", "onAgentDeath", "neverBlock", "maxFlows", "stateDirectory", "logger"],
 ];
 const METHODS = ["open", "inspect", "reconcile", "close"] as const;
 const HOUR_MS = 3_600_000;
@@ -81,7 +85,7 @@ const MIN_LEASE_MS = 1_000;
 export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   checkKeys(options, KEYS);
   const { guest, backend, id, interfaces = null, hold = "walk", onUnreadable = "hold" } = options;
-  const { neverBlock = [], stateDirectory = null, onAgentDeath = "persist", intervalMs = 200 } = options;
+  const { neverBlock = [], stateDirectory = null, onAgentDeath = "persist", intervalMs = 200, logger = null } = options;
   if (typeof guest?.snapshot !== "function") throw invalidOption("guest is not what introspect() resolves with");
   if (!isBackend(backend))
     throw invalidOption(`backend is no RuleBackend, which has ${METHODS.join(", ")}, and capabilities`);
@@ -93,10 +97,13 @@ export function checkFilterOptions(options: FilterOptions): CheckedOptions {
   if (stateDirectory !== null && (typeof stateDirectory !== "string" || stateDirectory === "")) {
     throw invalidOption("stateDirectory is no path");
   }
+  if (logger !== null && LEVELS.some((level) => typeof logger?.[level] !== "function")) {
+    throw invalidOption(`logger has not all of ${LEVELS.join(", ")}`);
+  }
   if (!Array.isArray(neverBlock)) throw invalidOption("neverBlock is not a list of addresses and networks");
   return {
-    ...{ guest, id, hold, onUnreadable, neverBlock, stateDirectory },
-    backend: new BackendCalls(backend),
+    ...{ guest, id, hold, onUnreadable, neverBlock, stateDirectory, logger },
+    backend: new BackendCalls(backend, id),
     interfaces: interfaces === null ? null : eachOnce(interfaces),
     rules: parseRules(options.rules),
     intervalMs: numberFrom("intervalMs", intervalMs, 1, HOUR_MS),

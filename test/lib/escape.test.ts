@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { escapeJson, escapeText, escapeWord } from "../../lib/cli/escape.ts";
+import { escapeJson, escapeText, escapeWord } from "../../lib/escape.ts";
 
 /** What acts on a terminal or hides on it. */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
