@@ -3,22 +3,29 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { introspect } from "../../lib/index.ts";
-import { GuestNetwork } from "../../test/backends/network.ts";
 import { alice, mallory, startLab, usual } from "../../vmcore-fixtures/lab.ts";
 import { losses } from "../../vmcore-fixtures/lab-report.ts";
 import type { Spread } from "../measure.ts";
 import { conditions, head, row } from "../report.ts";
 import { type Blocking, blockingOfNew, blockingOfOld } from "./blocking.ts";
-import { measureRates, measureReconciling, type Rate, type Reconciling } from "./firewall.ts";
 import { measurePolls, type Polls } from "./polls.ts";
 import { Wire } from "./wire.ts";
+
+const HELP = `npm run bench:filter -- [options], as root
+
+  --runs N           connections of each kind: 50
+  --rounds N         of polls: 10
+  --markdown FILE    write the tables there, too
+  --json             print them as JSON
+`;
 
 const { values: options } = parseArgs({
   options: {
     runs: { type: "string", default: "50" },
     rounds: { type: "string", default: "10" },
-    json: { type: "boolean", default: false },
     markdown: { type: "string" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
   },
 });
 
@@ -34,17 +41,13 @@ interface Measured {
   readonly blocking: readonly Blocking[];
   readonly unnamed: readonly Unnamed[];
   readonly polls: readonly Polls[];
-  readonly reconciling: readonly Reconciling[];
-  readonly rates: readonly Rate[];
 }
 
 const INTERVALS_MS = [200, 20];
-const PATTERNS = [1, 1_000, 10_000];
-const FLOOD_MS = 250;
 
 const [runs, rounds] = [Number(options.runs), Number(options.rounds)];
 
-async function inTheLab(): Promise<Pick<Measured, "blocking" | "unnamed" | "polls">> {
+async function inTheLab(): Promise<Measured> {
   console.error("Booting two guests …");
   const lab = await startLab({ signal: new AbortController().signal });
   const guest = await introspect({ qemu: { qmp: lab.a.live.qmp } });
@@ -79,25 +82,10 @@ async function inTheLab(): Promise<Pick<Measured, "blocking" | "unnamed" | "poll
   }
 }
 
-async function atTheFirewall(): Promise<Pick<Measured, "reconciling" | "rates">> {
-  const network = new GuestNetwork();
-  try {
-    const reconciling: Reconciling[] = [];
-    for (const patterns of PATTERNS) {
-      console.error(`Reconciling, ${patterns} patterns …`);
-      reconciling.push(await measureReconciling(network, patterns, rounds));
-    }
-    console.error("Packets …");
-    return { reconciling, rates: await measureRates(network, 2 * rounds, FLOOD_MS) };
-  } finally {
-    network.close();
-  }
-}
-
 const three = ({ p50, p99, max }: Spread, digits: number) => [p50, p99, max].map((value) => value.toFixed(digits));
 const slashed = (spread: Spread, digits = 0) => three(spread, digits).join(" / ");
 
-function markdown({ blocking, unnamed, polls, reconciling, rates }: Measured, about: string): string {
+function markdown({ blocking, unnamed, polls }: Measured, about: string): string {
   return [
     "# Measured, the filter",
     "",
@@ -138,27 +126,14 @@ function markdown({ blocking, unnamed, polls, reconciling, rates }: Measured, ab
       row([what, polls, slashed(poll, 1), ...[apply, snapshot].map((part) => (part === null ? "" : slashed(part, 1)))]),
     ),
     "",
-    "## What nftables takes, in ms",
-    "",
-    ...head(["patterns", "runs", "all of them", "one more", "no change", "all out"]),
-    ...reconciling.map(({ patterns, runs, all, one, none, clear }) =>
-      row([patterns, runs, ...[all, one, none, clear].map((spread) => slashed(spread, 1))]),
-    ),
-    "",
-    "## Packets that pass",
-    "",
-    ...head(["patterns", "rounds", "packets/s: median", "over an empty table: median", "min", "max"]),
-    ...rates.map(({ patterns, rounds, perSecond, ratio }) =>
-      row([
-        ...[patterns ?? "no table", rounds, perSecond.p50.toFixed(0)],
-        ...[ratio.p50, ratio.min, ratio.max].map((value) => value.toFixed(3)),
-      ]),
-    ),
-    "",
   ].join("\n");
 }
 
+if (options.help) {
+  console.log(HELP);
+  process.exit(0);
+}
 const about = conditions();
-const measured: Measured = { ...(await inTheLab()), ...(await atTheFirewall()) };
+const measured = await inTheLab();
 if (options.markdown) writeFileSync(options.markdown, markdown(measured, about));
 console.log(options.json ? JSON.stringify(measured) : markdown(measured, about));

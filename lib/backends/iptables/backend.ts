@@ -19,7 +19,7 @@ const ALL = ["drop", "reject", "accept", "log"] as const;
 
 /**
  * A firewall of iptables and ip6tables: chains of its own in their tables filter, to which FORWARD, INPUT and OUTPUT lead first of all. For hosts
- * whose packets nftables may not touch; `nftables` catches more, and costs less where there are many flows. Needs `iptables-restore`,
+ * whose packets nftables may not touch; `nftables` catches more. Needs `iptables-restore`,
  * CAP_NET_ADMIN, and for a guest on a bridge br_netfilter, switched on.
  *
  * A plan is put in force in one step for each IP version; where one of the two fails, the error says so. No leases.

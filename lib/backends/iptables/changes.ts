@@ -1,20 +1,84 @@
-import type { KeyedPattern } from "./rule.ts";
+import { type Counts, countKey, type Held } from "./listing.ts";
+import { chainFlow } from "./rule.ts";
+import { type ChainRule, chainRuleText } from "./tree.ts";
 
-/** What makes of one order of patterns another. */
+/** Chains and their rules, in order. */
+export type Rules = ReadonlyMap<string, readonly ChainRule[]>;
+
+/** What makes of chains of patterns others. */
+export interface ChainChanges {
+  /** Makes the chains that come: ahead of all that leads to them. */
+  readonly made: readonly string[];
+  /** Changes rules, and takes out the chains that go, to which nothing leads then. */
+  readonly changed: readonly string[];
+  /** What the rules then have counted. */
+  readonly counts: Held["counts"];
+}
+
+/** `anew`: whatever was held, all of it comes again. What a pattern's rules have counted that go, the first of those has that come. */
+export function chainChanges(
+  held: Held,
+  wanted: Rules,
+  anew: boolean,
+  { chains, family }: { readonly chains: string; readonly family: 4 | 6 },
+): ChainChanges {
+  const steps = [...wanted].map(([chain, rules]) => {
+    const before = anew ? [] : (held.rules.get(chain) ?? []);
+    return { chain, before, ...changesBetween(before, rules) };
+  });
+  const counts = new Map(held.counts);
+  const lost = new Map<string, Counts>();
+  const lose = (chain: string, rule: ChainRule) => {
+    const [packets, bytes] = counts.get(countKey(chain, rule)) ?? [0, 0];
+    const [before, bytesBefore] = lost.get(rule.key) ?? [0, 0];
+    counts.delete(countKey(chain, rule));
+    lost.set(rule.key, [before + packets, bytesBefore + bytes]);
+  };
+  for (const { chain, before, gone } of steps) for (const number of gone) lose(chain, before[number - 1]!);
+  for (const [chain, rules] of held.rules) if (anew || !wanted.has(chain)) for (const rule of rules) lose(chain, rule);
+
+  const rules = steps.flatMap(({ chain, before, gone, come }) => {
+    const flow = chainFlow(chain, family)!;
+    const end = before.length - gone.length;
+    return [
+      ...gone.map((number) => `-D ${chain} ${number}`),
+      ...come.map(({ at, rule }, index) => {
+        // Behind the last one is no place to insert at: appended it is, and quicker.
+        const verb = at > end + index ? `-A ${chain}` : `-I ${chain} ${at}`;
+        const counted = lost.get(rule.key);
+        lost.delete(rule.key);
+        if (counted !== undefined) counts.set(countKey(chain, rule), counted);
+        return `${counted === undefined ? "" : `[${counted.join(":")}] `}${verb} ${chainRuleText(rule, flow, chains)}`;
+      }),
+    ];
+  });
+  const come = [...wanted.keys()].filter((chain) => anew || !held.rules.has(chain));
+  const go = [...held.rules.keys()].filter((chain) => !wanted.has(chain));
+  return {
+    // Makes a chain, or empties the one that is there.
+    made: come.map((chain) => `:${chain} - [0:0]`),
+    changed: [...rules, ...go.map((chain) => `-F ${chain}`), ...go.map((chain) => `-X ${chain}`)],
+    counts,
+  };
+}
+
+/** What makes of one order of rules another. */
 export interface Changes {
   /** Numbers of rules to take out, from 1, the last first. */
   readonly gone: readonly number[];
   /** Rules to put in, in order: the number that each has then. */
-  readonly come: readonly { readonly at: number; readonly pattern: KeyedPattern }[];
+  readonly come: readonly { readonly at: number; readonly rule: ChainRule }[];
 }
 
-/** As few as there can be: the longest run of patterns that stay in their order stays where it is. */
-export function changesBetween(held: readonly KeyedPattern[], wanted: readonly KeyedPattern[]): Changes {
+/** As few as there can be: the longest run of rules that stay in their order stays where it is. */
+export function changesBetween(held: readonly ChainRule[], wanted: readonly ChainRule[]): Changes {
+  if (held.length === wanted.length && held.every(({ key }, place) => key === wanted[place]!.key))
+    return { gone: [], come: [] };
   const places = new Map(wanted.map(({ key }, place) => [key, place]));
   const kept = longestRun(held.map(({ key }) => places.get(key)));
   const gone = held.map((_, index) => index + 1).filter((number) => !kept.has(number - 1));
   const staying = new Set([...kept].map((index) => held[index]!.key));
-  const come = wanted.flatMap((pattern, place) => (staying.has(pattern.key) ? [] : [{ at: place + 1, pattern }]));
+  const come = wanted.flatMap((rule, place) => (staying.has(rule.key) ? [] : [{ at: place + 1, rule }]));
   return { gone: gone.reverse(), come };
 }
 

@@ -1,21 +1,18 @@
 import type { InstalledPattern } from "../backend.ts";
 import { refused } from "../program.ts";
-import { changesBetween } from "./changes.ts";
+import { chainChanges, type Rules } from "./changes.ts";
 import { type Frame, frameCommands, jumps, stanceOf, topCommands } from "./frame.ts";
-import { type Listing, leadsTo, readListing, readSaved } from "./listing.ts";
+import { type Held, installedPatterns, type Listing, leadsTo, readListing, readSaved } from "./listing.ts";
 import { guestOfChain } from "./names.ts";
-import { type KeyedPattern, patternChain, ruleText } from "./rule.ts";
+import { type KeyedPattern, patternChain } from "./rule.ts";
+import { isWay, treeOf } from "./tree.ts";
 import type { Xtables } from "./xtables.ts";
-
-type Held = ReadonlyMap<string, readonly KeyedPattern[]>;
 
 /** A guest's part of the table filter of one IP version. Calls do not overlap. */
 export class FilterTable {
   readonly #xtables: Xtables;
-  /** What it holds by chain; undefined: to be looked up before anything else is done. */
+  /** What it holds, and had counted when it was last seen; undefined: to be looked up before anything else is done. */
   #held: Held | undefined;
-  /** Packets and bytes of patterns, as last seen. */
-  #counts: ReadonlyMap<string, string> = new Map();
   /** Rules of other chains that lead to ours, as last seen. */
   #jumps: Listing["jumps"] = [];
   /** All but the patterns, as printed when it was made; null: not by this object. */
@@ -27,7 +24,7 @@ export class FilterTable {
   /** Whether something of ours was found missing since the last change. */
   #damaged = false;
   /** What this object put there last. */
-  #wanted: Held | undefined;
+  #wanted: Rules | undefined;
 
   constructor(xtables: Xtables) {
     this.#xtables = xtables;
@@ -47,20 +44,28 @@ export class FilterTable {
 
   /** Keys of the patterns that are held. */
   get keys(): string[] {
-    return [...(this.#held ?? []).values()].flat().map(({ key }) => key);
+    return this.#held === undefined ? [] : [...new Set(patternsOf(this.#held.rules).map(({ key }) => key))];
   }
 
   /** Asks for all that is needed, without changing anything. */
   async test(frame: Frame, signal: AbortSignal): Promise<void> {
     const { family } = this.#xtables;
-    const stance = { blocked: ["in", "out"] as const, rejects: true };
-    const sample = (["tcp", "udp", "udplite"] as const).map((protocol) => {
-      const ends = { local: { address: null, port: 1 }, remote: { address: null, ports: [1, 2] as const } };
-      const pattern = { direction: "out", family, protocol, action: "reject", ...ends } as const;
-      return `-A ${frame.chains}${patternChain(pattern)} ${ruleText(pattern, frame.chains)}`;
-    });
+    const ends = { local: { address: null, port: 1 }, remote: { address: null, ports: [1, 2] as const } };
+    const samples = (["tcp", "udp", "udplite"] as const).flatMap((protocol) =>
+      (["drop", "reject"] as const).map((action) => {
+        return { direction: "out", family, protocol, action, ...ends, key: `${protocol} ${action}` } as const;
+      }),
+    );
+    const { made, changed } = chainChanges(NOTHING, rulesOf(frame, samples), true, { chains: frame.chains, family });
     const leads = jumps(frame).map(({ chain, text }) => `-I ${chain} 1 ${text}`);
-    const commands = [...frameCommands(frame, family), ...topCommands(frame, family, stance), ...sample, ...leads];
+    const stance = { blocked: ["in", "out"] as const, rejects: true };
+    const commands = [
+      ...made,
+      ...frameCommands(frame, family),
+      ...topCommands(frame, family, stance),
+      ...changed,
+      ...leads,
+    ];
     await this.#xtables.test(commands, signal);
   }
 
@@ -71,21 +76,15 @@ export class FilterTable {
     const problems = [...(listing?.problems ?? [`there are no chains ${frame.chains}`])];
     if (listing !== null && this.#made !== null && listing.frame !== this.#made)
       problems.push("chains of ours, or what leads to them, were changed by somebody else");
-    this.#held = listing?.held ?? new Map();
-    this.#counts = listing?.counts ?? new Map();
+    this.#held = listing ?? NOTHING;
     this.#jumps = listing?.jumps ?? [];
-    const ordered = (held: Held) => [...held].map(([chain, list]) => [chain, ...list.map(({ key }) => key)].join("\n"));
     if (this.#wanted !== undefined && listing !== null) {
-      const wanted = new Set(ordered(this.#wanted));
-      const other = ordered(this.#held).filter((chain) => !wanted.has(chain)).length;
+      const other = differing(this.#wanted, listing.rules);
       if (other > 0) problems.push(`patterns in ${other} chains were changed by somebody else`);
     }
     this.#broken = this.#made === null || problems.length > 0;
     this.#damaged ||= this.#wanted !== undefined && problems.length > 0;
-    const patterns = [...this.#held.values()].flat().map((pattern) => {
-      return { ...pattern, packets: Number.parseInt(this.#counts.get(pattern.key)!, 10) };
-    });
-    return { patterns, problems: problems.map((problem) => `${this.name}: ${problem}`) };
+    return { patterns: installedPatterns(this.#held), problems: problems.map((problem) => `${this.name}: ${problem}`) };
   }
 
   /** Makes it hold the patterns, in one step. If it fails, what is held is not known. */
@@ -108,16 +107,18 @@ export class FilterTable {
 
   async #change(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<void> {
     const { family } = this.#xtables;
-    const wanted = byChain(frame, patterns);
+    const wanted = rulesOf(frame, patterns);
     const held = this.#held!;
-    const stance = stanceOf(patterns);
-    const reframed = this.#broken || JSON.stringify(stance) !== JSON.stringify(stanceOf([...held.values()].flat()));
+    const [now, before] = [stanceOf(patterns), stanceOf(patternsOf(held.rules))];
+    const reframed = this.#broken || JSON.stringify(now) !== JSON.stringify(before);
+    const { chains } = frame;
+    const broken = this.#broken;
+    const { made, changed, counts } = chainChanges(held, wanted, broken, { chains, family });
     const commands = [
-      ...(this.#broken ? [...frameCommands(frame, family), ...this.#leadHere(frame)] : []),
-      ...(reframed ? topCommands(frame, family, stance) : []),
-      ...[...wanted].flatMap(([chain, list]) =>
-        this.#chainCommands(chain, this.#broken ? [] : (held.get(chain) ?? []), list, frame.chains),
-      ),
+      ...made,
+      ...(broken ? [...frameCommands(frame, family), ...this.#leadHere(frame)] : []),
+      ...(reframed ? topCommands(frame, family, now) : []),
+      ...changed,
     ];
     if (commands.length > 0) {
       this.#held = undefined;
@@ -125,7 +126,7 @@ export class FilterTable {
       if (reframed) this.#made = null;
     }
     this.#wanted = wanted;
-    this.#held = wanted;
+    this.#held = { rules: wanted, counts };
     this.#broken = false;
     this.#damaged = false;
     if (this.#made !== null) return;
@@ -152,25 +153,6 @@ export class FilterTable {
         const place = (places.get(chain) ?? 0) + 1;
         places.set(chain, place);
         return `-I ${chain} ${place} ${text}`;
-      }),
-    ];
-  }
-
-  #chainCommands(
-    chain: string,
-    held: readonly KeyedPattern[],
-    wanted: readonly KeyedPattern[],
-    chains: string,
-  ): string[] {
-    const { gone, come } = changesBetween(held, wanted);
-    const end = held.length - gone.length;
-    return [
-      ...gone.map((number) => `-D ${chain} ${number}`),
-      ...come.map(({ at, pattern }, index) => {
-        // Behind the last one is no place to insert at: appended it is, and quicker.
-        const verb = at > end + index ? `-A ${chain}` : `-I ${chain} ${at}`;
-        const counts = this.#counts.get(pattern.key);
-        return `${counts === undefined ? "" : `[${counts}] `}${verb} ${ruleText(pattern, chains)}`;
       }),
     ];
   }
@@ -203,12 +185,29 @@ export async function removeChains(xtables: Xtables, guests: readonly string[], 
   );
 }
 
-/** Patterns in the order of the plan, by the chain where they go; each chain is there, also where it is empty. */
-function byChain({ chains }: Frame, patterns: readonly KeyedPattern[]): Held {
-  const held = new Map<string, KeyedPattern[]>();
+const NOTHING: Held = { rules: new Map(), counts: new Map() };
+
+/** Patterns in the order of the plan, in the chains where they go; each protocol's first one is there, also where it is empty. */
+function rulesOf({ chains }: Frame, patterns: readonly KeyedPattern[]): Rules {
+  const roots = new Map<string, KeyedPattern[]>();
   for (const direction of ["out", "in"] as const)
     for (const protocol of ["tcp", "udp", "udplite"] as const)
-      held.set(chains + patternChain({ direction, protocol }), []);
-  for (const pattern of patterns) held.get(chains + patternChain(pattern))!.push(pattern);
-  return held;
+      roots.set(chains + patternChain({ direction, protocol }), []);
+  for (const pattern of patterns) roots.get(chains + patternChain(pattern))!.push(pattern);
+  return new Map([...roots].flatMap(([root, list]) => [...treeOf(root, list)]));
+}
+
+function patternsOf(rules: Rules): KeyedPattern[] {
+  return [...rules.values()].flat().filter((rule): rule is KeyedPattern => !isWay(rule));
+}
+
+/** How many chains are not the same. */
+function differing(wanted: Rules, held: Rules): number {
+  const keys = (rules: Rules, chain: string) =>
+    rules
+      .get(chain)
+      ?.map(({ key }) => key)
+      .join("\n");
+  const chains = new Set([...wanted.keys(), ...held.keys()]);
+  return [...chains].filter((chain) => keys(wanted, chain) !== keys(held, chain)).length;
 }

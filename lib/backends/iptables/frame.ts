@@ -1,6 +1,6 @@
 import type { Direction, RuleProtocol } from "../../rules/rule.ts";
 import { guestComment, logPrefix } from "./names.ts";
-import { directionLetter, type KeyedPattern, logChain, PROTOCOL_CHAINS, portWords } from "./rule.ts";
+import { chainFlow, directionLetter, type KeyedPattern, logChain, PROTOCOL_CHAINS, portWords } from "./rule.ts";
 
 /** A device of a guest's, and whether it is a port of a bridge whose packets iptables sees. */
 export interface Attachment {
@@ -68,14 +68,15 @@ export function topCommands({ guest, chains }: Frame, family: 4 | 6, { blocked, 
   });
 }
 
-/** Chains with what never changes in them, and without patterns. */
+/** All chains but those of patterns, with what never changes in them. */
 export function frameCommands({ guest, chains }: Frame, family: 4 | 6): string[] {
   const rules = DIRECTIONS.flatMap((direction) => [
     `-A ${chains}${logChain(direction)} -m limit --limit 10/sec --limit-burst 10 -j LOG --log-prefix ${logPrefix(direction, guest)}`,
     ...(family === 6 ? headless(`${chains}_${directionLetter(direction)}`) : []),
   ]);
+  const own = chainNames(chains).filter((chain) => chainFlow(chain, family) === undefined);
   // Makes a chain, or empties the one that is there.
-  return [...chainNames(chains).map((chain) => `:${chain} - [0:0]`), ...rules];
+  return [...own.map((chain) => `:${chain} - [0:0]`), ...rules];
 }
 
 function goTo(top: string, protocol: RuleProtocol): string {

@@ -1,6 +1,6 @@
 import type { InstalledGuest } from "../backend.ts";
 import { removeChains } from "./filter-table.ts";
-import { readListing, readSaved, type SavedTable } from "./listing.ts";
+import { installedPatterns, readListing, readSaved, type SavedTable } from "./listing.ts";
 import { guestOfChain, guestOfRule } from "./names.ts";
 import { Xtables } from "./xtables.ts";
 
@@ -22,11 +22,7 @@ export async function guestsOfIptables(signal: AbortSignal): Promise<InstalledGu
       const listing = readListing(table, name, family);
       return listing === null ? [] : [{ table, listing }];
     });
-    const patterns = parts.flatMap(({ listing: { held, counts } }) =>
-      [...held.values()].flat().map((pattern) => {
-        return { ...pattern, packets: Number.parseInt(counts.get(pattern.key)!, 10) };
-      }),
-    );
+    const patterns = parts.flatMap(({ listing }) => installedPatterns(listing));
     const interfaces = new Set(parts.flatMap(({ listing }) => listing.jumps.flatMap(deviceOf)));
     return { table: name, guest: nameOf(name, parts[0]?.table), interfaces: [...interfaces], patterns };
   });

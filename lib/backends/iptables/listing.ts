@@ -1,5 +1,7 @@
+import type { InstalledPattern } from "../backend.ts";
 import { guestOfChain } from "./names.ts";
-import { type KeyedPattern, readRule } from "./rule.ts";
+import { chainFlow, readRule } from "./rule.ts";
+import { type ChainRule, inOrder, isWay, readWay } from "./tree.ts";
 
 /** A rule, as iptables-save prints it. */
 export interface SavedRule {
@@ -32,48 +34,72 @@ export function readSaved(text: string): SavedTable {
   return { chains, rules };
 }
 
+/** What chains hold of patterns. */
+export interface Held {
+  /** By chain, in order: patterns, and the ways to other chains of them. */
+  readonly rules: ReadonlyMap<string, readonly ChainRule[]>;
+  /** Packets and bytes, by `countKey`. */
+  readonly counts: ReadonlyMap<string, Counts>;
+}
+
+export type Counts = readonly [packets: number, bytes: number];
+
+export function countKey(chain: string, { key }: ChainRule): string {
+  return `${chain} ${key}`;
+}
+
 /** What the table holds of one guest. */
-export interface Listing {
-  /** Its patterns in order, by the chain that holds them. */
-  readonly held: ReadonlyMap<string, readonly KeyedPattern[]>;
-  /** "packets:bytes" of patterns, by key. */
-  readonly counts: ReadonlyMap<string, string>;
+export interface Listing extends Held {
   /** Rules of other chains by which packets come here. */
   readonly jumps: readonly SavedRule[];
-  /** All of ours but the patterns: only to be compared. */
+  /** All of ours but the chains of patterns that others of them lead to, and their rules: only to be compared. */
   readonly frame: string;
   /** What is wrong, one line each. */
   readonly problems: readonly string[];
 }
 
-/** What a chain whose rules are patterns is called behind its guest's name. */
-const HOLDS_PATTERNS = /_[oi][tul]$/;
-
 /** Reads what is a guest's of a table; null if nothing is. */
-export function readListing({ chains, rules }: SavedTable, guest: string, family: 4 | 6): Listing | null {
-  const own = chains.filter((chain) => guestOfChain(chain) === guest).sort();
+export function readListing(saved: SavedTable, guest: string, family: 4 | 6): Listing | null {
+  const own = saved.chains.filter((chain) => guestOfChain(chain) === guest).sort();
   if (own.length === 0) return null;
-  const held = new Map<string, KeyedPattern[]>(
-    own.filter((chain) => HOLDS_PATTERNS.test(chain)).map((chain) => [chain, []]),
-  );
-  const counts = new Map<string, string>();
-  const [jumps, frame, problems]: [SavedRule[], string[], string[]] = [[], [...own], []];
-  for (const rule of rules) {
-    const patterns = held.get(rule.chain);
-    if (patterns !== undefined) {
-      const pattern = readRule(rule.text, rule.chain, guest, family);
-      if (pattern === undefined) problems.push(`the chain ${rule.chain} has a rule that is not of xfilter's making`);
+  const flows = new Map(own.map((chain) => [chain, chainFlow(chain, family)]));
+  const rules = new Map<string, ChainRule[]>();
+  for (const [chain, flow] of flows) if (flow !== undefined) rules.set(chain, []);
+  const counts = new Map<string, Counts>();
+  const jumps: SavedRule[] = [];
+  const frame = own.filter((chain) => !rules.has(chain));
+  const problems: string[] = [];
+  for (const line of saved.rules) {
+    const { chain, text } = line;
+    const flow = flows.get(chain);
+    if (flow !== undefined) {
+      const rule = readRule(text, flow, guest) ?? readWay(text, flow);
+      if (rule === undefined) problems.push(`the chain ${chain} has a rule that is not of xfilter's making`);
       else {
-        patterns.push(pattern);
-        counts.set(pattern.key, rule.counts);
+        rules.get(chain)!.push(rule);
+        const [packets, bytes] = line.counts.split(":").map(Number);
+        counts.set(countKey(chain, rule), [packets!, bytes!]);
       }
-    } else if (guestOfChain(rule.chain) === guest) frame.push(`${rule.chain} ${rule.text}`);
-    else if (leadsTo(rule) === guest) {
-      jumps.push(rule);
-      frame.push(`${rule.chain} ${rule.text}`);
+    } else if (guestOfChain(chain) === guest) frame.push(`${chain} ${text}`);
+    else if (leadsTo(line) === guest) {
+      jumps.push(line);
+      frame.push(`${chain} ${text}`);
     }
   }
-  return { held, counts, jumps, frame: frame.join("\n"), problems: [...problems, ...overtaken(rules, guest)] };
+  problems.push(...overtaken(saved.rules, guest));
+  return { rules, counts, jumps, frame: frame.join("\n"), problems };
+}
+
+/** The patterns, each once, in an order in which they decide. */
+export function installedPatterns({ rules, counts }: Held): InstalledPattern[] {
+  const packets = new Map<string, number>();
+  for (const [chain, list] of rules) {
+    for (const rule of list) {
+      const [more] = counts.get(countKey(chain, rule)) ?? [0];
+      if (!isWay(rule)) packets.set(rule.key, (packets.get(rule.key) ?? 0) + more);
+    }
+  }
+  return inOrder(rules.values()).map((pattern) => ({ ...pattern, packets: packets.get(pattern.key)! }));
 }
 
 /** The guest (`chainsOfGuest`) to whose chain a rule leads; null if it leads to none of ours. */

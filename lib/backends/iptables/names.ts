@@ -6,15 +6,25 @@ const MAX_COMMENT = 127;
 const MAX_LOG = 29;
 const MARK = "guest ";
 
-/** What the names of all chains of a guest (`GuestScope.id`) begin with. At most three more characters follow: iptables takes 28. */
+/** Digits of base 36 that hold all of a digest. */
+const GUEST_DIGITS = 13;
+
+/** What the names of all chains of a guest (`GuestScope.id`) begin with. At most seven more characters follow: iptables takes 28. */
 export function chainsOfGuest(guest: string): string {
-  return `${PREFIX}${digest(guest)}`;
+  return (
+    PREFIX +
+    BigInt(`0x${digest(guest)}`)
+      .toString(36)
+      .padStart(GUEST_DIGITS, "0")
+  );
 }
 
 /** The start of a chain's name, as `chainsOfGuest` makes it; null if the chain is none of ours. */
 export function guestOfChain(chain: string): string | null {
-  return new RegExp(`^(${PREFIX}[0-9a-f]{16})_[oi][a-z]?$`).exec(chain)?.[1] ?? null;
+  return CHAIN.exec(chain)?.[1] ?? null;
 }
+
+const CHAIN = new RegExp(`^(${PREFIX}[0-9a-z]{${GUEST_DIGITS}})_[oi](?:[gh]|[tul](?:[0-9a-z]{4})?)?$`);
 
 /** A comment that tells whose chain it is, quoted as iptables-restore reads and iptables-save prints it. */
 export function guestComment(guest: string): string {

@@ -8,6 +8,9 @@ export interface KeyedPattern extends FlowPattern {
   readonly key: string;
 }
 
+/** What is the same for all patterns of a chain. */
+export type PatternFlow = Pick<FlowPattern, "direction" | "family" | "protocol">;
+
 /** Last letters of the chains that hold a protocol's patterns. */
 export const PROTOCOL_CHAINS: Readonly<Record<RuleProtocol, string>> = { tcp: "t", udp: "u", udplite: "l" };
 const NUMBERS: Readonly<Record<string, RuleProtocol>> = { 6: "tcp", 17: "udp", 136: "udplite" };
@@ -20,6 +23,13 @@ export function directionLetter(direction: Direction): string {
 /** The chain that holds a pattern, without what its guest's chains begin with: "_ot". */
 export function patternChain({ direction, protocol }: Pick<FlowPattern, "direction" | "protocol">): string {
   return `_${directionLetter(direction)}${PROTOCOL_CHAINS[protocol]}`;
+}
+
+/** What the patterns of a chain have in common, by its name; undefined where it holds none. */
+export function chainFlow(chain: string, family: 4 | 6): PatternFlow | undefined {
+  const [, way, letter] = /_([oi])([tul])[^_]*$/.exec(chain) ?? [];
+  const protocol = (Object.keys(PROTOCOL_CHAINS) as RuleProtocol[]).find((name) => PROTOCOL_CHAINS[name] === letter);
+  return protocol && { direction: way === "o" ? "out" : "in", family, protocol };
 }
 
 /** The chain that logs. */
@@ -63,40 +73,45 @@ type Ports = FlowPattern["remote"]["ports"];
 const RULE =
   /^(?:-s (?<source>\S+) )?(?:-d (?<destination>\S+) )?-p (?<protocol>\w+)(?: -m (?:tcp|udp|multiport))?(?: --sports? (?<from>\d+(?::\d+)?))?(?: -m multiport)?(?: --dports? (?<to>\d+(?::\d+)?))? -[jg] (?<target>\S+)(?: --reject-with \S+)?$/;
 
-/** Reads a rule of a chain that holds patterns, as iptables-save prints it; undefined if it is not of our making. */
-export function readRule(text: string, chain: string, chains: string, family: 4 | 6): KeyedPattern | undefined {
-  const { source, destination, protocol: said = "", from, to, target: aim } = RULE.exec(text)?.groups ?? {};
-  const protocol = NUMBERS[said] ?? (said as RuleProtocol);
-  const direction: Direction = chain.slice(chains.length, -1) === "_o" ? "out" : "in";
-  const action = readTarget(aim, direction, chains);
-  if (action === undefined || chain !== `${chains}${patternChain({ direction, protocol })}`) return;
-  const [near, far] =
-    direction === "out"
-      ? [
-          [source, from],
-          [destination, to],
-        ]
-      : [
-          [destination, to],
-          [source, from],
-        ];
-  const ports = readRange(near![1]);
-  if (ports !== null && ports[0] !== ports[1]) return undefined;
-  const pattern: FlowPattern = {
-    direction,
-    family,
-    protocol,
-    local: { address: spell(near![0]), port: ports?.[0] ?? null },
-    remote: { address: spell(far![0]), ports: readRange(far![1]) },
-    action,
-  };
+/** What a rule asks for, seen from the guest, and where it leads. */
+export interface RuleWords {
+  readonly near: { readonly address: string | null; readonly ports: Ports };
+  readonly far: { readonly address: string | null; readonly ports: Ports };
+  /** A number, or a name that need not be one of ours. */
+  readonly protocol: string;
+  readonly target: string;
+}
+
+/** Reads a rule as iptables-save prints it; undefined where it asks for what ours never do. */
+export function readWords(text: string, direction: Direction): RuleWords | undefined {
+  const { source, destination, protocol, from, to, target } = RULE.exec(text)?.groups ?? {};
+  if (protocol === undefined) return undefined;
+  const sender = { address: spell(source), ports: readRange(from) };
+  const receiver = { address: spell(destination), ports: readRange(to) };
+  const [near, far] = direction === "out" ? [sender, receiver] : [receiver, sender];
+  return { near, far, protocol: NUMBERS[protocol] ?? protocol, target: target! };
+}
+
+/** Reads a pattern's rule, as iptables-save prints it; undefined if it is not of our making. */
+export function readRule(
+  text: string,
+  { direction, family, protocol }: PatternFlow,
+  chains: string,
+): KeyedPattern | undefined {
+  const words = readWords(text, direction);
+  const action = words && readTarget(words.target, direction, chains);
+  if (action === undefined || words!.protocol !== protocol) return undefined;
+  const { near, far } = words!;
+  if (near.ports !== null && near.ports[0] !== near.ports[1]) return undefined;
+  const local = { address: near.address, port: near.ports?.[0] ?? null };
+  const pattern: FlowPattern = { direction, family, protocol, local, remote: far, action };
   // What is asked in addition, or otherwise, is not what we wrote.
   if (!sameWords(text, ruleText(pattern, chains))) return undefined;
   return { ...pattern, key: patternKey(pattern) };
 }
 
 /** Whether the same is asked, but for how addresses and protocols are spelled. */
-function sameWords(a: string, b: string): boolean {
+export function sameWords(a: string, b: string): boolean {
   const words = (text: string) => text.replace(/(-[sdp]) \S+/g, "$1");
   return words(a) === words(b);
 }
@@ -141,7 +156,7 @@ function target(
   return `-j REJECT --reject-with ${answer}`;
 }
 
-function readTarget(name: string | undefined, direction: Direction, chains: string): RuleAction | undefined {
+function readTarget(name: string, direction: Direction, chains: string): RuleAction | undefined {
   if (name === "DROP") return "drop";
   if (name === "RETURN") return "accept";
   if (name === "REJECT") return "reject";

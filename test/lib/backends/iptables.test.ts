@@ -15,7 +15,7 @@ import {
   guestOfRule,
   logPrefix,
 } from "../../../lib/backends/iptables/names.ts";
-import { type KeyedPattern, patternChain, readRule, ruleText } from "../../../lib/backends/iptables/rule.ts";
+import { type KeyedPattern, readRule, ruleText } from "../../../lib/backends/iptables/rule.ts";
 import type { FlowPattern } from "../../../lib/rules/pattern.ts";
 import { patternKey } from "../../../lib/rules/pattern-key.ts";
 import { pattern, planOf } from "../../backends/plan.ts";
@@ -26,7 +26,7 @@ const CHAINS = chainsOfGuest("vm1");
 describe("names", () => {
   it("of chains fit what iptables takes, and tell their guest", () => {
     for (const name of chainNames(CHAINS)) {
-      expect(name).toMatch(/^xfilter_[0-9a-f]{16}_\w{1,2}$/);
+      expect(name).toMatch(/^xfilter_[0-9a-z]{13}_\w{1,2}$/);
       expect(name.length).toBeLessThanOrEqual(28);
       expect(guestOfChain(name)).toBe(CHAINS);
     }
@@ -71,7 +71,7 @@ describe("a pattern", () => {
     fc.assert(
       fc.property(anyPattern, (given) => {
         const text = ruleText(given, CHAINS);
-        const read = readRule(text, CHAINS + patternChain(given), CHAINS, given.family);
+        const read = readRule(text, given, CHAINS);
         expect(read?.key).toBe(patternKey(given));
         expect(ruleText(read!, CHAINS)).toBe(text);
       }),
@@ -110,11 +110,12 @@ describe("a pattern", () => {
     "-p tcp",
     "",
   ])("is not what somebody else wrote: %s", (text) => {
-    expect(readRule(text, `${CHAINS}_ot`, CHAINS, 4)).toBe(undefined);
+    expect(readRule(text, { direction: "out", family: 4, protocol: "tcp" }, CHAINS)).toBe(undefined);
   });
 
   it("reads back where protocols have no names, either", () => {
-    expect(readRule("-p 136 -m multiport --dports 22 -j DROP", `${CHAINS}_ol`, CHAINS, 4)?.protocol).toBe("udplite");
+    const flow = { direction: "out", family: 4, protocol: "udplite" } as const;
+    expect(readRule("-p 136 -m multiport --dports 22 -j DROP", flow, CHAINS)?.remote.ports).toEqual([22, 22]);
   });
 });
 
@@ -126,7 +127,7 @@ it("of two orders only what differs is written, and makes the one the other", ()
       const { gone, come } = changesBetween(before.map(keyed), after.map(keyed));
       const held = before.map(keyed);
       for (const number of gone) held.splice(number - 1, 1);
-      for (const { at, pattern } of come) held.splice(at - 1, 0, pattern);
+      for (const { at, rule } of come) held.splice(at - 1, 0, rule as KeyedPattern);
       expect(held.map(({ key }) => Number(key))).toEqual(after);
       // What stays alone, in its order, is not touched.
       const common = before.filter((key) => after.includes(key));
@@ -159,10 +160,10 @@ describe("what iptables-save prints", () => {
   it("is read, the table filter alone", () => {
     const listing = readListing(saved(ours), CHAINS, 4)!;
     expect(listing.problems).toEqual([]);
-    expect([...listing.held].map(([chain, [first]]) => [chain, first!.key])).toEqual([
+    expect([...listing.rules].map(([chain, [first]]) => [chain, first!.key])).toEqual([
       [`${CHAINS}_ot`, patternKey(pattern())],
     ]);
-    expect([...listing.counts.values()]).toEqual(["7:420"]);
+    expect([...listing.counts.values()]).toEqual([[7, 420]]);
     expect(listing.jumps).toHaveLength(1);
     expect(readListing(saved(ours), chainsOfGuest("vm2"), 4)).toBe(null);
   });
