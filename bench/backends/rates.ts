@@ -5,7 +5,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import type { RuleBackend } from "../../lib/backends/index.ts";
 import { type GuestNetwork, HOST, sh } from "../../test/backends/network.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
 import { type Spread, spread } from "../measure.ts";
