@@ -4,7 +4,7 @@ export default defineConfig([
   {
     entry: {
       ...{ index: "lib/index.ts", rules: "lib/rules/index.ts", backends: "lib/backends/index.ts" },
-      ...{ filter: "lib/filter/index.ts", testing: "lib/testing/index.ts" },
+      ...{ filter: "lib/filter/index.ts", metrics: "lib/metrics/index.ts", testing: "lib/testing/index.ts" },
     },
     format: ["esm", "cjs"],
     // TypeScript 6 warns of an option that tsup 8 sets itself.

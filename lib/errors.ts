@@ -78,7 +78,7 @@ const CODES = [
  * | `TYPES_INVALID` | the types that were given or found are broken, or do not fit the guest's kernel |
  * | `SYMBOLS_INVALID` | the file that was given for its symbols is broken or has none |
  * | `PROFILE_MISMATCH` | the types, symbols or profile that were given are of another kernel |
- * | `TOOL_NOT_FOUND` | a program that is needed to convert a file is not installed |
+ * | `TOOL_NOT_FOUND` | a program or package that is needed for this is not installed: `pahole`, `ip`, `prom-client` |
  * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
  * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
  * | `INTERFACE_NOT_FOUND` | a network device of the guest is not on this machine, or not in this network namespace, or there is none |

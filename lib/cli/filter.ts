@@ -12,6 +12,7 @@ import { counted } from "./counted.ts";
 import { parseDuration } from "./duration.ts";
 import { formatFilterEvent } from "./filter-event.ts";
 import { intervalOption } from "./interval.ts";
+import { MetricsFile } from "./metrics-file.ts";
 import { OutputError } from "./output.ts";
 import { RULES_HELP, readRules } from "./rules-file.ts";
 import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
@@ -22,6 +23,7 @@ interface FilterFlags {
   readonly interface?: readonly string[];
   readonly interval: number;
   readonly audit?: string;
+  readonly metrics?: string;
   readonly keep?: boolean;
   readonly pause?: boolean;
   readonly hold?: "walk" | "apply";
@@ -132,6 +134,7 @@ function withFlags(command: Command): Command {
     )
     .addOption(intervalOption(200, "200ms"))
     .option("--audit <FILE>", "append a line of JSON for each change", notEmpty)
+    .option("--metrics <FILE>", "keep metrics in a file, for node_exporter (NAME.prom); needs prom-client", notEmpty)
     .option("--keep", "leave what is in force in the firewall when this ends")
     .addOption(
       new Option(
@@ -185,6 +188,7 @@ async function filter(
   });
   const audit = flags.audit === undefined ? null : new Audit(flags.audit, warn);
   const status = dry ? null : new StatusFile(flags.state, id, () => filter.status(), warn);
+  const metrics = flags.metrics === undefined ? null : await MetricsFile.create(flags.metrics, warn);
   // Two consumers: a terminal that stands still keeps nothing out of the audit file.
   const recorded = record(filter.events(), audit, status);
   const events = filter.events();
@@ -194,6 +198,7 @@ async function filter(
     signal.throwIfAborted();
     await filter.start();
     status?.begin();
+    await metrics?.update();
     const devices = filter.status().interfaces.map(({ name }) => name);
     const what = `filtering ${devices.join(", ") || "no device"} by ${counted(rules.length, "rule")} with ${backend.name}`;
     if (!json) await orWarn(() => output.lines([what]), invocation);
@@ -206,6 +211,7 @@ async function filter(
     signal.removeEventListener("abort", interrupt);
     await stopped(filter, keep, warn).finally(async () => {
       await recorded;
+      await metrics?.end();
       status?.end(keep);
       audit?.close();
     });

@@ -97,6 +97,17 @@ describe("the tarball", () => {
     writeFileSync(join(consumer, "backends.mjs"), program);
     expect(run("node", "backends.mjs")).toBe("nftables dry-run\n");
   });
+  it("has metrics for both kinds of module, and loads no prom-client for them", () => {
+    const program = `
+      import { createRequire } from "node:module";
+      import { filterMetrics } from "xfilter-core/metrics";
+      for (const measure of [filterMetrics, createRequire(import.meta.url)("xfilter-core/metrics").filterMetrics]) {
+        try { measure({}); } catch (error) { console.log(error.code); }
+      }`;
+    writeFileSync(join(consumer, "metrics.mjs"), program);
+    expect(() => run("node", "--eval", 'require("prom-client")')).toThrow(/Cannot find module/);
+    expect(run("node", "metrics.mjs")).toBe("ERR_INVALID_OPTION\nERR_INVALID_OPTION\n");
+  });
   it("has the conformance kit, which passes what it ships, for a test runner that is not ours", () => {
     const program = `
       import { test } from "node:test";
