@@ -266,9 +266,9 @@ async function giveHostAddresses({ bridge }: Wire): Promise<void> {
 }
 
 /** The devices have fixed names and would be the machine's own: nothing is made outside of a network made for it. */
-function refuseTheMachinesOwnNetwork(): void {
+export function refuseTheMachinesOwnNetwork(): void {
   if (process.env.XFILTER_LAB_NETWORK !== readlinkSync("/proc/self/ns/net"))
-    throw new Error("The lab takes a network namespace of its own: run it by npm run test:filter");
+    throw new Error("The lab takes a network namespace of its own: run it by npm run test:filter or test:backends");
 }
 
 /**

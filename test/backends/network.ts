@@ -142,9 +142,14 @@ export class GuestNetwork {
   /** How many of the frames come past what is in force: sent from the guest, or to it. */
   passed(direction: "out" | "in", ...frames: Buffer[]): number {
     const before = this.#count(direction);
+    this.send(direction, ...frames);
+    return this.#count(direction) - before;
+  }
+
+  /** Returns when they are on their way. */
+  send(direction: "out" | "in", ...frames: Buffer[]): void {
     const input = frames.map((frame) => this.#addressed(direction, frame).toString("hex")).join("\n");
     execFileSync(...this.#sender(direction), { input });
-    return this.#count(direction) - before;
   }
 
   #sender(direction: "out" | "in"): [command: string, words: string[]] {

@@ -40,14 +40,14 @@ export class TablesNetwork extends GuestNetwork {
   /** How many of the frames come from the guest to the outside. */
   sent(...frames: Buffer[]): number {
     const before = this.arrived("outside");
-    this.passed("out", ...frames.map((frame) => this.fromGuest(frame)));
+    this.send("out", ...frames.map((frame) => this.fromGuest(frame)));
     return this.arrived("outside") - before;
   }
 
   /** How many of the frames come from the outside to the guest. */
   received(...frames: Buffer[]): number {
     const before = this.arrived("guest");
-    this.passed("in", ...frames);
+    this.send("in", ...frames);
     return this.arrived("guest") - before;
   }
 
