@@ -214,17 +214,23 @@ export interface Lab {
   close(): Promise<void>;
 }
 
+export interface LabOptions {
+  readonly signal: AbortSignal;
+  /** Who runs the second guest's QEMU, as `LiveOptions.user`. The machine has to let him open /dev/net/tun. */
+  readonly userOfB?: number;
+}
+
 const ip = async (...words: string[]) => void (await run("ip", words));
 
-async function makeTap(tap: string, bridge: string): Promise<void> {
-  await ip("tuntap", "add", tap, "mode", "tap");
+async function makeTap(tap: string, bridge: string, user = 0): Promise<void> {
+  await ip("tuntap", "add", tap, "mode", "tap", "user", String(user));
   await ip("link", "set", tap, "master", bridge, "up");
 }
 
-async function makeWire(letter: string): Promise<Wire> {
+async function makeWire(letter: string, user?: number): Promise<Wire> {
   const wire = { tap: `tap-${letter}`, bridge: `br-${letter}`, mac: `52:54:00:77:00:0${letter}` };
   await ip("link", "add", wire.bridge, "type", "bridge", "mcast_snooping", "0");
-  await makeTap(wire.tap, wire.bridge);
+  await makeTap(wire.tap, wire.bridge, user);
   await ip("link", "set", wire.bridge, "up");
   return wire;
 }
@@ -275,7 +281,7 @@ export function refuseTheMachinesOwnNetwork(): void {
  * Two guests with the same addresses, each with a tap, a bridge and an outside of its own, in the network namespace of this
  * process, which has to be made for it: test/filter/in-namespace.sh.
  */
-export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab> {
+export async function startLab({ signal, userOfB }: LabOptions): Promise<Lab> {
   refuseTheMachinesOwnNetwork();
   const directory = await mkdtemp(join(tmpdir(), "xfilter-lab-"));
   const program = join(directory, "lab");
@@ -291,13 +297,13 @@ export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab
   const recipe = { ...recipes.find(({ name }) => name === "linux-6.1")!, memory: "256M" };
   try {
     await compileLab(program);
-    const wires: [Wire, Wire] = [await makeWire("a"), await makeWire("b")];
+    const wires: [Wire, Wire] = [await makeWire("a"), await makeWire("b", userOfB)];
     for (const { tap, bridge } of wires) {
       closers.push(() => ip("link", "delete", bridge));
       closers.push(() => ip("tuntap", "delete", tap, "mode", "tap"));
     }
     await giveHostAddresses(wires[0]);
-    const guest = async (letter: string, wire: Wire): Promise<LabGuest> => {
+    const guest = async (letter: string, wire: Wire, user?: number): Promise<LabGuest> => {
       const outside = await makeOutside(letter, wire, program, directory);
       closers.push(() => outside.close());
       // With its network it would go too, but some time after: the next lab wants the name.
@@ -307,6 +313,7 @@ export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab
         ram: "memfd",
         workload: "lab",
         nic,
+        ...(user !== undefined && { user }),
         signal: AbortSignal.any([signal, abort.signal]),
       });
       closers.push(() => live.close());
@@ -317,7 +324,7 @@ export async function startLab({ signal }: { signal: AbortSignal }): Promise<Lab
     const host = await LabProgram.start([], program, join(directory, "host"), ["serve", `on=${services}`]);
     closers.push(() => host.close());
     await liveBoot(recipe, "lab"); // once for both
-    const [a, b] = await Promise.all([guest("a", wires[0]), guest("b", wires[1])]);
+    const [a, b] = await Promise.all([guest("a", wires[0]), guest("b", wires[1], userOfB)]);
     return { a, b, host, close };
   } catch (error) {
     await close().catch(() => {}); // what went wrong first is what is told

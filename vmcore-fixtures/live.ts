@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, truncateSync, writeFileSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { chown, copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,6 +25,8 @@ export interface LiveOptions {
   commandLine?: string;
   /** More arguments for QEMU. */
   qemu?: readonly string[];
+  /** Id of the user, and of his group, who runs QEMU: this process's, which has to be root to name another. */
+  user?: number;
   /** Ends the guest, also while it boots. */
   signal: AbortSignal;
 }
@@ -166,9 +168,9 @@ export async function startLive(recipe: Recipe, options: LiveOptions): Promise<L
 
 async function bootLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {
   options.signal.throwIfAborted();
-  const boot = await liveBoot(recipe, options.workload ?? "poses");
   const directory = await mkdtemp(join(tmpdir(), "xfilter-live-"));
   const path = (name: string) => join(directory, name);
+  let boot = await liveBoot(recipe, options.workload ?? "poses");
   if (options.disk) {
     writeFileSync(path("disk"), "");
     truncateSync(path("disk"), 64 << 20);
@@ -176,9 +178,19 @@ async function bootLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest
   const echoPort = options.nic === true ? await freePort() : 0;
   const servers = ["truth", "agent", "monitor"].map((name) => ({ name, server: createServer() }));
   const connections = servers.map(({ name, server }) => firstConnection(server, path(name)));
+  if (options.user !== undefined) {
+    // The cache may be in a directory that is this user's alone.
+    const copies = { kernel: path("kernel"), initramfs: path("initramfs") };
+    await Promise.all([copyFile(boot.kernel, copies.kernel), copyFile(boot.initramfs, copies.initramfs)]);
+    boot = copies;
+    const all = [directory, ...Object.values(copies), ...servers.map(({ name }) => path(name))];
+    for (const one of all) await chown(one, options.user, options.user);
+  }
   // The guest ends with the thread that started it, however that ends.
   const qemuArguments = argumentsFor(recipe, options, boot, directory, echoPort);
-  const qemu = spawn("setpriv", ["--pdeathsig", "KILL", "qemu-system-x86_64", ...qemuArguments], {
+  const user =
+    options.user === undefined ? [] : [`--reuid=${options.user}`, `--regid=${options.user}`, "--clear-groups"];
+  const qemu = spawn("setpriv", [...user, "--pdeathsig", "KILL", "qemu-system-x86_64", ...qemuArguments], {
     stdio: ["ignore", "ignore", "pipe"],
   });
   const stop = new AbortController();

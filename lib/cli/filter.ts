@@ -15,6 +15,7 @@ import { intervalOption } from "./interval.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { OutputError } from "./output.ts";
 import { RULES_HELP, readRules } from "./rules-file.ts";
+import { ServiceManager } from "./service-manager.ts";
 import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
 
 interface FilterFlags {
@@ -189,6 +190,7 @@ async function filter(
   const audit = flags.audit === undefined ? null : new Audit(flags.audit, warn);
   const status = dry ? null : new StatusFile(flags.state, id, () => filter.status(), warn);
   const metrics = flags.metrics === undefined ? null : await MetricsFile.create(flags.metrics, warn);
+  const manager = ServiceManager.of(process.env, warn);
   // Two consumers: a terminal that stands still keeps nothing out of the audit file.
   const recorded = record(filter.events(), audit, status);
   const events = filter.events();
@@ -202,6 +204,7 @@ async function filter(
     const devices = filter.status().interfaces.map(({ name }) => name);
     const what = `filtering ${devices.join(", ") || "no device"} by ${counted(rules.length, "rule")} with ${backend.name}`;
     if (!json) await orWarn(() => output.lines([what]), invocation);
+    await manager?.ready(what, process.env);
     for await (const event of events) {
       await print(event, invocation);
       if (event.type === "ended" && event.error) throw event.error;
@@ -212,6 +215,7 @@ async function filter(
     await stopped(filter, keep, warn).finally(async () => {
       await recorded;
       await metrics?.end();
+      manager?.ended();
       status?.end(keep);
       audit?.close();
     });

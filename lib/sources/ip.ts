@@ -17,12 +17,18 @@ export async function askIp(...words: readonly string[]): Promise<unknown> {
     const options = { maxBuffer: MAX_BYTES, timeout: TIMEOUT_MS, env: { ...process.env, PATH: systemPath() } };
     ({ stdout } = await promisify(execFile)("ip", ["-json", ...words], options));
   } catch (cause) {
-    const { syscall, code } = cause as NodeJS.ErrnoException;
+    const { syscall, code, stderr } = cause as NodeJS.ErrnoException & { readonly stderr?: string };
     if (syscall?.startsWith("spawn") && code === "ENOENT") {
       const what = "`ip`, which tells this machine's network devices, is not installed";
       throw new XFilterError("TOOL_NOT_FOUND", what, "Install it (Debian's package iproute2)", { cause });
     }
-    throw cause;
+    const said = stderr?.trim() || (cause as Error).message;
+    throw new XFilterError(
+      "INTERNAL",
+      `\`ip ${words.join(" ")}\` failed: ${said}`,
+      "Run it as the same user, and see",
+      { cause },
+    );
   }
   // It prints nothing where there is nothing.
   return JSON.parse(stdout.trim() || "[]");
