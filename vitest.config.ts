@@ -12,5 +12,7 @@ export default defineConfig({
     ],
     setupFiles: ["test/property-seed.ts"],
     testTimeout: 30_000,
+    // A second is short on a machine that does something else, too.
+    expect: { poll: { timeout: 10_000 } },
   },
 });
