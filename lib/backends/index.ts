@@ -22,5 +22,6 @@ export type {
 export { type DryRunOptions, dryRun } from "./dry-run.ts";
 export { installedGuests, removeGuests, tablesOfGuest } from "./installed.ts";
 export { type IptablesOptions, iptables } from "./iptables/backend.ts";
+export type { FlushConntrackOptions } from "./iptables/conntrack.ts";
 export type { IptablesVariant } from "./iptables/xtables.ts";
 export { nftables } from "./nftables/backend.ts";

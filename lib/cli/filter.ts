@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { RuleBackend } from "../backends/backend.ts";
-import { dryRun, iptables, nftables } from "../backends/index.ts";
+import { dryRun, type IptablesOptions, iptables, nftables } from "../backends/index.ts";
 import { toXFilterError } from "../errors.ts";
 import { eventJson } from "../filter/event-json.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
@@ -31,16 +31,17 @@ interface FilterFlags {
   readonly onUnreadable?: "hold" | "release" | "widen";
   readonly lease?: number;
   readonly neverBlock?: readonly string[];
+  readonly flushConntrackZone?: number;
   readonly state: string;
 }
 
 const BACKENDS = {
   nftables,
   iptables,
-  "iptables-nft": () => iptables({ variant: "nft" }),
-  "iptables-legacy": () => iptables({ variant: "legacy" }),
+  "iptables-nft": (options) => iptables({ variant: "nft", ...options }),
+  "iptables-legacy": (options) => iptables({ variant: "legacy", ...options }),
   "dry-run": () => dryRun({ write: () => {}, like: nftables() }),
-} satisfies Record<string, () => RuleBackend>;
+} satisfies Record<string, (options: IptablesOptions) => RuleBackend>;
 
 const DAY_MS = 86_400_000;
 
@@ -122,8 +123,10 @@ function ruleOf({
 function withFlags(command: Command): Command {
   return command
     .hook("preAction", () => {
-      const { hold, pause } = command.opts<FilterFlags>();
+      const { hold, pause, flushConntrackZone, backend } = command.opts<FilterFlags>();
       if (hold && !pause) command.error("error: --hold is for --pause");
+      if (flushConntrackZone !== undefined && !backend.startsWith("iptables"))
+        command.error("error: --flush-conntrack-zone is for --backend iptables");
     })
     .addOption(
       new Option("--backend <NAME>", "what holds the rules").choices(Object.keys(BACKENDS)).default("nftables"),
@@ -154,6 +157,11 @@ function withFlags(command: Command): Command {
       "what is in force ends so long after this process died; default: it stays",
       parseDuration(DAY_MS),
     )
+    .option(
+      "--flush-conntrack-zone <ZONE>",
+      "with iptables: delete what the host's connection tracking has of a blocked flow, in this guest's own zone",
+      wholeNumber,
+    )
     .option("--never-block <NETWORK>", "an address or network that no rule blocks; again for more", more)
     .option(
       "--state <DIRECTORY>",
@@ -173,7 +181,8 @@ async function filter(
   const { keep = false } = flags;
   const id = targetName(invocation.target);
   const dry = flags.backend === "dry-run";
-  const backend = BACKENDS[flags.backend]();
+  const zone = flags.flushConntrackZone;
+  const backend = BACKENDS[flags.backend](zone === undefined ? {} : { flushConntrack: { zone } });
   if (dry && flags.state !== STATE_DIRECTORY) warn("--state is not used: dry-run keeps nothing");
   const filter = createFilter({
     ...{ guest, rules, backend, id, intervalMs: flags.interval },

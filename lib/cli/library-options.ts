@@ -40,6 +40,7 @@ export function inFlags(message: string): string {
     .replace('consistency "pause"', "--pause")
     .replace(/^Bad option: memoryMap\b/, "Bad option: --memory-map")
     .replace(/^Bad option: neverBlock\b/, "Bad option: --never-block")
+    .replace(/^flushConntrack\.zone is/, "--flush-conntrack-zone is")
     .replace(/^onAgentDeath\.leaseMs is/, "--lease is, in milliseconds,");
   return SPELLINGS.reduce((text, [name, flag]) => text.replaceAll(`(${name})`, `(${flag})`), named);
 }

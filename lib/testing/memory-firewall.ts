@@ -1,6 +1,6 @@
 import type { InstalledPattern } from "../backends/backend.ts";
+import { decidingPattern, type Packet } from "../rules/packet.ts";
 import type { RuleAction } from "../rules/rule.ts";
-import { decidingPattern, type Packet } from "./packet.ts";
 
 /** What is in force for a guest. */
 export interface HeldPattern extends InstalledPattern {

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { iptables, type RuleBackend } from "../../lib/backends/index.ts";
+import { decidingPattern } from "../../lib/rules/packet.ts";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
-import { decidingPattern } from "../../lib/testing/packet.ts";
 import { ethernet, ipv4, TCP, tcp } from "./frame.ts";
 import { GUEST, OUTSIDE, sh } from "./network.ts";
 import { pattern, planOf } from "./plan.ts";

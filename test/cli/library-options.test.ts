@@ -22,6 +22,7 @@ describe("what the library says, at the command line", () => {
     ["Give the types of exactly this kernel (types).", "Give the types of exactly this kernel (--types)."],
     ["Bad option: memoryMap is of images.", "Bad option: --memory-map is of images."],
     ['consistency "pause" is for guests that run', "--pause is for guests that run"],
+    ["flushConntrack.zone is a number", "--flush-conntrack-zone is a number"],
   ])("%j is %j", (message, told) => {
     expect(inFlags(message)).toBe(told);
   });

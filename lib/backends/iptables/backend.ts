@@ -1,8 +1,10 @@
 import { invalidOption, XFilterError } from "../../errors.ts";
+import { checkKeys } from "../../options.ts";
 import type { Plan } from "../../rules/pattern.ts";
 import type { BackendCapabilities, GuestScope, Installed, OpenOptions, Reconciled, RuleBackend } from "../backend.ts";
 import { changedInterfaces, refuseChanged, requireInterfaces } from "../interface.ts";
 import { type Reach, reach } from "./attachment.ts";
+import { ConntrackZone, type FlushConntrackOptions } from "./conntrack.ts";
 import { FilterTable, removeChains } from "./filter-table.ts";
 import type { Frame } from "./frame.ts";
 import { chainsOfGuest } from "./names.ts";
@@ -12,6 +14,11 @@ import { type IptablesVariant, Xtables } from "./xtables.ts";
 export interface IptablesOptions {
   /** `iptables-nft` or `iptables-legacy`; what the host calls `iptables`, if not given. */
   readonly variant?: IptablesVariant | undefined;
+  /**
+   * When a flow is blocked, its entries of the host's connection tracking are deleted, those in this guest's own zone. Needs `conntrack`. Where it is
+   * not given, they stay.
+   */
+  readonly flushConntrack?: FlushConntrackOptions | undefined;
 }
 
 const FAMILIES = [4, 6] as const;
@@ -24,26 +31,30 @@ const ALL = ["drop", "reject", "accept", "log"] as const;
  *
  * A plan is put in force in one step for each IP version; where one of the two fails, the error says so. No leases.
  *
- * @throws TypeError with the code ERR_INVALID_OPTION
+ * @throws TypeError, RangeError with the code ERR_INVALID_OPTION
  */
-export function iptables({ variant }: IptablesOptions = {}): RuleBackend {
+export function iptables(options: IptablesOptions = {}): RuleBackend {
+  checkKeys(options, ["variant", "flushConntrack"], "the options of iptables");
+  const { variant, flushConntrack } = options;
   if (variant !== undefined && variant !== "nft" && variant !== "legacy")
     throw invalidOption('variant is "nft" or "legacy"');
-  return new IptablesBackend(variant ?? null);
+  return new IptablesBackend(variant ?? null, flushConntrack === undefined ? null : new ConntrackZone(flushConntrack));
 }
 
 class IptablesBackend implements RuleBackend {
   readonly name: string;
   readonly #variant: IptablesVariant | null;
+  readonly #conntrack: ConntrackZone | null;
   #scope: GuestScope | undefined;
   /** Whose chains are to be taken out at the end, also where they were kept for a boot for which the backend could not be opened. */
   #guest: string | undefined;
   #reach: Reach = { attachments: [], blind: null };
   #tables: readonly FilterTable[] = [];
 
-  constructor(variant: IptablesVariant | null) {
+  constructor(variant: IptablesVariant | null, conntrack: ConntrackZone | null) {
     this.name = variant === null ? "iptables" : `iptables-${variant}`;
     this.#variant = variant;
+    this.#conntrack = conntrack;
   }
 
   get capabilities(): BackendCapabilities {
@@ -67,6 +78,7 @@ class IptablesBackend implements RuleBackend {
     const found = await reach(scope.interfaces);
     const tables = FAMILIES.map((family) => new FilterTable(new Xtables(family, this.#variant)));
     for (const table of tables) await table.test(frameOf(scope, found), signal);
+    await this.#conntrack?.open(signal);
     this.#scope = scope;
     this.#guest = scope.id;
     this.#reach = found;
@@ -80,6 +92,7 @@ class IptablesBackend implements RuleBackend {
     const frame = frameOf(scope, this.#reach);
     const looks = await Promise.all(this.#tables.map((table) => table.look(frame, signal)));
     problems.push(...looks.flatMap((look) => look.problems));
+    await this.#conntrack?.goOn(signal);
     return { patterns: looks.flatMap((look) => look.patterns), bites: problems.length === 0, problems };
   }
 
@@ -102,6 +115,7 @@ class IptablesBackend implements RuleBackend {
       );
     });
     this.#refuseParts(await Promise.allSettled(changes), signal);
+    await this.#conntrack?.flush(plan.patterns, repaired, signal);
     const added = [...wanted].filter((key) => !held.has(key));
     const removed = [...held].filter((key) => !wanted.has(key));
     return { added, removed, unchanged: wanted.size - added.length, repaired };

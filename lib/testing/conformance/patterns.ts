@@ -1,8 +1,8 @@
 import type { BackendCapabilities } from "../../backends/backend.ts";
 import { overlap, parseNetwork } from "../../rules/network.ts";
+import type { Packet } from "../../rules/packet.ts";
 import type { FlowPattern } from "../../rules/pattern.ts";
 import type { Direction, RuleAction } from "../../rules/rule.ts";
-import type { Packet } from "../packet.ts";
 
 const GUEST = { 4: "192.0.2.10", 6: "2001:db8::10" };
 const PEER = { 4: "198.51.100.20", 6: "2001:db8:1::20" };

@@ -1,6 +1,6 @@
 import type { RuleBackend } from "../../backends/backend.ts";
 import type { GuestInterface } from "../../guest-interface.ts";
-import type { Packet } from "../packet.ts";
+import type { Packet } from "../../rules/packet.ts";
 
 /** A backend that is to be checked, and how its effects can be seen. */
 export interface BackendUnderTest {

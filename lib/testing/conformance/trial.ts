@@ -1,7 +1,7 @@
 import type { BackendCapabilities, GuestScope, Installed, Reconciled, RuleBackend } from "../../backends/backend.ts";
+import { comesPast, decidingPattern, type Packet } from "../../rules/packet.ts";
 import type { FlowPattern } from "../../rules/pattern.ts";
 import { patternKey } from "../../rules/pattern-key.ts";
-import { comesPast, decidingPattern, type Packet } from "../packet.ts";
 import { planOf } from "../plan.ts";
 import { overlaps, packetOf, type Way, waysOf } from "./patterns.ts";
 import type { BackendUnderTest } from "./subject.ts";

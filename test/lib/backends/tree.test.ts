@@ -11,9 +11,9 @@ import {
   type Way,
 } from "../../../lib/backends/iptables/tree.ts";
 import { contains, parseNetwork } from "../../../lib/rules/network.ts";
+import { decidingPattern, type Packet } from "../../../lib/rules/packet.ts";
 import type { FlowPattern } from "../../../lib/rules/pattern.ts";
 import { patternKey } from "../../../lib/rules/pattern-key.ts";
-import { decidingPattern, type Packet } from "../../../lib/testing/packet.ts";
 
 const ROOT = "xfilter_0000000000000_ot";
 const FLOW = { direction: "out", protocol: "tcp" } as const;

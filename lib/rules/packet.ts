@@ -1,6 +1,6 @@
-import { contains, parseNetwork } from "../rules/network.ts";
-import type { FlowPattern } from "../rules/pattern.ts";
-import type { Direction, RuleAction, RuleProtocol } from "../rules/rule.ts";
+import { contains, parseNetwork } from "./network.ts";
+import type { FlowPattern } from "./pattern.ts";
+import type { Direction, RuleAction, RuleProtocol } from "./rule.ts";
 
 /** A packet of a guest, as far as patterns tell packets apart. */
 export interface Packet {
