@@ -93,6 +93,17 @@ describe("an end", () => {
     expect([passes("10.1.0.77", 150), passes("10.1.0.80", 150), passes("10.1.1.1", 150)]).toEqual([1, 0, 1]);
   });
 
+  it("that is let go for a network is not blocked for an address of it behind that in the plan", async () => {
+    const local = { address: GUEST.v4, port: 53 };
+    await force(
+      pattern({ protocol: "udp", local, remote: { address: "10.1.0.0/24", ports: null }, action: "accept" }),
+      pattern({ protocol: "udp", local, remote: { address: HOST.v4, ports: [100, 100] } }),
+      pattern({ protocol: "udp", local, remote: { address: "10.1.1.1", ports: [100, 100] } }),
+    );
+    const passes = (to: string) => network.passed("out", ethernet(ipv4({ ...out4, to }, UDP, udp(53, 100))));
+    expect([passes(HOST.v4), passes("10.1.1.1")]).toEqual([1, 0]);
+  });
+
   it("is the exact one first, then the address's, then the port's, then what names no port", async () => {
     const any = { address: null, ports: null };
     await force(

@@ -13,8 +13,8 @@ import type { Json } from "./nft.ts";
  *     port      protocol . local port                                                 →  verdict, or jump to a list
  *     rest      a list that all packets run through
  *
- * The first three are hash maps. Patterns of one end that ask for a network or a range of ports at the other end are a *list*: a
- * chain with a rule each, in the plan's order, named by its content and shared by all ends that have the same. So
+ * The first three are hash maps. Patterns of one end that ask for a network or a range of ports at the other end, and those behind them in
+ * the plan, are a *list*: a chain with a rule each, in the plan's order, named by its content and shared by all ends that have the same. So
  * another listening socket under the same rule is one more element. In the rest are patterns without a local port: rules
  * without their sockets, a handful.
  */
@@ -68,14 +68,16 @@ export function compile(planned: readonly KeyedPattern[], before = EMPTY): Conte
     const kind = classOf(pattern);
     const side = sideOf(pattern);
     if (kind === null) {
-      rest.set(side, [...(rest.get(side) ?? []), pattern]);
+      const list = rest.get(side);
+      if (list === undefined) rest.set(side, [pattern]);
+      else list.push(pattern);
     } else {
-      const map = `${side}_${kind}`;
-      const key = keyOf(pattern, kind);
-      const id = slotId(map, key);
+      // The map of flows is asked first: what stands behind others of its end in the plan is asked with them.
+      const behind = kind === "flow" && slots.has(placeOf(pattern, "address").id);
+      const { map, key, id } = placeOf(pattern, behind ? "address" : kind);
       const slot = slots.get(id);
       if (slot === undefined) slots.set(id, { map, key, patterns: [pattern] });
-      else if (kind === "flow") continue;
+      else if (map.endsWith("_flow")) continue;
       else slot.patterns.push(pattern);
     }
     patterns.set(pattern.key, pattern);
@@ -91,6 +93,12 @@ function sameKeys(planned: readonly KeyedPattern[], before: ReadonlyMap<string, 
   if (planned.length !== before.size) return false;
   const keys = before.keys();
   return planned.every(({ key }) => key === keys.next().value);
+}
+
+function placeOf(pattern: KeyedPattern, kind: Class) {
+  const map = `${sideOf(pattern)}_${kind}`;
+  const key = keyOf(pattern, kind);
+  return { map, key, id: slotId(map, key) };
 }
 
 export function slotId(map: string, key: readonly (string | number)[]): string {
