@@ -73,6 +73,33 @@ describe.each(["nft", "legacy"] as const)("iptables-%s, many flows", (variant) =
     );
   }, 120_000);
 
+  it("may differ in whatever digit a guest's user likes", async () => {
+    const digits = [...Buffer.from("20010db8000100000000000000000000")].map((byte) => String.fromCharCode(byte));
+    const address = (at: number, digit: string) =>
+      digits
+        .with(at, digit)
+        .join("")
+        .replace(/(.{4})(?!$)/g, "$1:");
+    // At each place enough to be worth a chain.
+    const places = digits.flatMap((own, at) =>
+      [..."0123456789abcdef"].filter((digit) => digit !== own).map((digit) => [at, digit] as const),
+    );
+    const patterns = places.map(([at, digit]) =>
+      pattern({ family: 6, protocol: "udplite", remote: { address: address(at, digit), ports: [53, 53] } }),
+    );
+    const own = places.map(([at, digit]) =>
+      pattern({
+        family: 6,
+        protocol: "udp",
+        local: { address: address(at, digit) },
+        remote: { address: null, ports: null },
+      }),
+    );
+    await put(...patterns, ...own);
+    const { patterns: held, problems } = await backend.inspect({ signal });
+    expect([problems, held.length]).toEqual([[], 2 * places.length]);
+  });
+
   it("leave no chain behind when they end", async () => {
     await put();
     const none = chains();

@@ -10,7 +10,7 @@ import {
   treeOf,
   type Way,
 } from "../../../lib/backends/iptables/tree.ts";
-import { contains, parseNetwork } from "../../../lib/rules/network.ts";
+import { contains, formatNetwork, parseNetwork } from "../../../lib/rules/network.ts";
 import { decidingPattern, type Packet } from "../../../lib/rules/packet.ts";
 import type { FlowPattern } from "../../../lib/rules/pattern.ts";
 import { patternKey } from "../../../lib/rules/pattern-key.ts";
@@ -25,8 +25,9 @@ const keyed = (pattern: Omit<FlowPattern, "direction" | "protocol">): KeyedPatte
 /** Whether a way leads a packet on, by what iptables is asked. */
 function leads(way: Way, { local, remote }: Packet, family: 4 | 6): boolean {
   const text = chainRuleText(way, { ...FLOW, family }, "");
-  const [, network] = / ?-d (\S+)/.exec(text) ?? [];
-  if (network !== undefined) return contains(parseNetwork(network)!, parseNetwork(remote.address)!);
+  const [, end, network] = /^-([sd]) (\S+)/.exec(text) ?? [];
+  if (network !== undefined)
+    return contains(parseNetwork(network)!, parseNetwork((end === "s" ? local : remote).address)!);
   const [, side, first, last = first] = /--([sd])port (\d+)(?::(\d+))?/.exec(text)!;
   const { port } = side === "s" ? local : remote;
   return port >= Number(first) && port <= Number(last);
@@ -45,14 +46,38 @@ function decided(tree: ReadonlyMap<string, readonly ChainRule[]>, packet: Packet
   }
 }
 
+/** Chains below the first. */
+function depthOf(tree: ReadonlyMap<string, readonly ChainRule[]>, chain = ROOT): number {
+  return Math.max(
+    0,
+    ...tree
+      .get(chain)!
+      .filter(isWay)
+      .map((way) => 1 + depthOf(tree, way.chain)),
+  );
+}
+
 const families = {
   4: {
     near: "10.1.0.2",
     far: (n: number) => `198.51.100.${n}`,
     wide: ["198.51.100.0/24", "198.51.100.32/27", "0.0.0.0/0"],
+    digits: "c6336400",
   },
-  6: { near: "2001:db8::2", far: (n: number) => `2001:db8:1::${n.toString(16)}`, wide: ["2001:db8:1::/64", "::/0"] },
+  6: {
+    near: "2001:db8::2",
+    far: (n: number) => `2001:db8:1::${n.toString(16)}`,
+    wide: ["2001:db8:1::/64", "::/0"],
+    digits: "20010db8000100000000000000000000",
+  },
 };
+/** An address that differs from the others of its kind in one digit. */
+function oneDigitAway(family: 4 | 6, at: number, digit: number): string {
+  const digits = [...families[family].digits];
+  digits[at] = digit.toString(16);
+  const bytes = Buffer.from(digits.join(""), "hex");
+  return formatNetwork({ family, bytes, length: 8 * bytes.length });
+}
 // Few, so that many patterns meet at one end, and packets meet patterns.
 const port = fc.oneof(fc.integer({ min: 30, max: 60 }), fc.constantFrom(0, 4096, 32768, 65535));
 const range = fc.oneof(
@@ -62,11 +87,15 @@ const range = fc.oneof(
 const seldom = <T>(value: fc.Arbitrary<T>) => fc.option(value, { freq: 30 });
 
 const anyCase = fc.constantFrom(4 as const, 6 as const).chain((family) => {
-  const { near, far, wide } = families[family];
-  const host = fc.integer({ min: 1, max: 60 }).map(far);
+  const { near, far, wide, digits } = families[family];
+  const deep = fc
+    .tuple(fc.integer({ min: 0, max: digits.length - 1 }), fc.integer({ min: 0, max: 2 }))
+    .map(([at, digit]) => oneDigitAway(family, at, digit));
+  const host = fc.oneof(fc.integer({ min: 1, max: 60 }).map(far), deep);
+  const own = fc.oneof({ weight: 3, arbitrary: fc.constant(near) }, { weight: 1, arbitrary: deep });
   const pattern = fc.record({
     family: fc.constant(family),
-    local: fc.record({ address: seldom(fc.constant(near)), port: seldom(port) }),
+    local: fc.record({ address: seldom(own), port: seldom(port) }),
     remote: fc.record({
       address: seldom(fc.oneof({ weight: 20, arbitrary: host }, { weight: 1, arbitrary: fc.constantFrom(...wide) })),
       ports: seldom(range),
@@ -74,7 +103,7 @@ const anyCase = fc.constantFrom(4 as const, 6 as const).chain((family) => {
     action: fc.constantFrom("drop" as const, "accept" as const),
   });
   const packet = fc.record({
-    local: fc.record({ address: fc.constant(near), port }),
+    local: fc.record({ address: own, port }),
     remote: fc.record({ address: host, port }),
   });
   return fc.record({
@@ -121,18 +150,45 @@ describe("chains that part patterns", () => {
   });
 
   const many = 10_000;
+  const address = (n: number) => `198.${n >> 16}.${(n >> 8) & 255}.${n & 255}`;
+  const anywhere = { address: null, ports: null };
+  /** So many addresses that are together but for one digit, for each of the digits that there are. */
+  const apart = (family: 4 | 6, together: number) => [
+    ...Array.from(families[family].digits, (_, at) => oneDigitAway(family, at, 15)),
+    ...Array.from({ length: together }, (_, n) => families[family].far(n % 256)),
+  ];
+  const deep = (family: 4 | 6, together: number) =>
+    [...new Set(apart(family, together))].map((address) =>
+      keyed({
+        family,
+        action: "drop",
+        local: { address: families[family].near, port: 5000 },
+        remote: { address, ports: [53, 53] },
+      }),
+    );
   it.each([
     ["each from a port of its own", flows(many, (n) => exact(1024 + n, "198.51.100.1", 22))],
-    ["all from one port to many", flows(many, (n) => exact(80, `198.51.${n >> 8}.${n & 255}`, 1024 + (n % 50_000)))],
-    ["all between the same two ports", flows(many, (n) => exact(5000, `198.51.${n >> 8}.${n & 255}`, 22))],
+    ["all from one port to many", flows(many, (n) => exact(80, address(n), 1024 + (n % 50_000)))],
+    ["all between the same two ports", flows(many, (n) => exact(5000, address(n), 22))],
     ["ports far apart, two by two", flows(many, (n) => exact((n % 6) * 10_000, "198.51.100.1", n))],
-  ])("compare a packet with few rules, flows being %s", (_, patterns) => {
+    ["from as many addresses", flows(many, (n) => ({ local: { address: address(n), port: 53 }, remote: anywhere }))],
+    [
+      "a few more than fit at each port",
+      flows(many, (n) => exact(Math.floor(n / 17), `198.51.100.${15 * (n % 17)}`, 22)),
+    ],
+    ["a digit away from many, of IPv4", deep(4, 250)],
+    ["a digit away from many, of IPv6", deep(6, 250)],
+    ["a digit away from a few, of IPv6", deep(6, 17)],
+  ])("are few, near, and compare a packet with few rules, flows being %s", (_, patterns) => {
     const tree = treeOf(ROOT, patterns);
-    for (const { local, remote, key } of [patterns[0]!, patterns[4321]!, patterns.at(-1)!]) {
-      const ends = { local: { ...local, port: local.port! }, remote: { ...remote, port: remote.ports![0] } };
-      const found = decided(tree, { ...FLOW, ...ends } as Packet, 4);
+    expect(tree.size).toBeLessThan(1 + patterns.length / 8);
+    expect(depthOf(tree)).toBeLessThanOrEqual(12);
+    for (const { local, remote, family, key } of [patterns[0]!, patterns[patterns.length >> 1]!, patterns.at(-1)!]) {
+      const far = { address: remote.address ?? "198.51.100.1", port: remote.ports?.[0] ?? 1 };
+      const packet = { ...FLOW, local: { ...local, port: local.port! }, remote: far };
+      const found = decided(tree, packet as Packet, family);
       expect(found.key).toBe(key);
-      expect(found.compared).toBeLessThan(200);
+      expect(found.compared).toBeLessThan(300);
     }
   });
 
