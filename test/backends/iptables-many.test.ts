@@ -126,6 +126,19 @@ describe.each(["nft", "legacy"] as const)("iptables-%s, many flows", (variant) =
     expect(await packets()).toBe(4);
   });
 
+  it("keep what was counted in chains that end, of what is in others, too", async () => {
+    const wide = pattern({ local: { address: null, port: null }, remote: { address: OUTSIDE.v4, ports: [22, 22] } });
+    const many = Array.from({ length: 200 }, (_, n) => flow(300 * n, 80));
+    const packets = async () =>
+      (await backend.inspect({ signal })).patterns.find(({ key }) => key === patternKey(wide))?.packets;
+    await put(...many, wide);
+    expect(network.sent(frame(300, 22), frame(600, 22), frame(65_000, 22))).toBe(0);
+    expect(await packets()).toBe(3);
+    await put(...many.slice(0, 5), wide);
+    expect(network.sent(frame(300, 22))).toBe(0);
+    expect(await packets()).toBe(4);
+  });
+
   it("are put right where somebody took a way out, or put one in", async () => {
     const many = Array.from({ length: 100 }, (_, n) => flow(n, 22));
     await put(...many);

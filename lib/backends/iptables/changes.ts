@@ -22,9 +22,10 @@ export function chainChanges(
   anew: boolean,
   { chains, family }: { readonly chains: string; readonly family: 4 | 6 },
 ): ChainChanges {
+  const heirs = anew ? new Map<string, string>() : heirsOf(held, wanted);
   const steps = [...wanted].map(([chain, rules]) => {
     const before = anew ? [] : (held.rules.get(chain) ?? []);
-    return { chain, before, ...changesBetween(before, rules) };
+    return { chain, before, ...changesBetween(before, rules, ({ key }) => heirs.get(key) === chain) };
   });
   const counts = new Map(held.counts);
   const lost = new Map<string, Counts>();
@@ -62,6 +63,20 @@ export function chainChanges(
   };
 }
 
+/** Of patterns that have counted where they are no longer, a chain that has them: there they are made again, with all counts. */
+function heirsOf(held: Held, wanted: Rules): Map<string, string> {
+  const counted = new Set<string>();
+  for (const [chain, rules] of held.rules) {
+    const staying = new Set(wanted.get(chain)?.map(({ key }) => key));
+    for (const rule of rules)
+      if (!staying.has(rule.key) && (held.counts.get(countKey(chain, rule))?.[0] ?? 0) > 0) counted.add(rule.key);
+  }
+  const heirs = new Map<string, string>();
+  if (counted.size === 0) return heirs;
+  for (const [chain, rules] of wanted) for (const { key } of rules) if (counted.has(key)) heirs.set(key, chain);
+  return heirs;
+}
+
 /** What makes of one order of rules another. */
 export interface Changes {
   /** Numbers of rules to take out, from 1, the last first. */
@@ -70,12 +85,16 @@ export interface Changes {
   readonly come: readonly { readonly at: number; readonly rule: ChainRule }[];
 }
 
-/** As few as there can be: the longest run of rules that stay in their order stays where it is. */
-export function changesBetween(held: readonly ChainRule[], wanted: readonly ChainRule[]): Changes {
-  if (held.length === wanted.length && held.every(({ key }, place) => key === wanted[place]!.key))
+/** As few as there can be: the longest run of rules that stay in their order stays where it is, but for those that are to be made `again`. */
+export function changesBetween(
+  held: readonly ChainRule[],
+  wanted: readonly ChainRule[],
+  again: (rule: ChainRule) => boolean = () => false,
+): Changes {
+  if (held.length === wanted.length && held.every((rule, place) => rule.key === wanted[place]!.key && !again(rule)))
     return { gone: [], come: [] };
   const places = new Map(wanted.map(({ key }, place) => [key, place]));
-  const kept = longestRun(held.map(({ key }) => places.get(key)));
+  const kept = longestRun(held.map((rule) => (again(rule) ? undefined : places.get(rule.key))));
   const gone = held.map((_, index) => index + 1).filter((number) => !kept.has(number - 1));
   const staying = new Set([...kept].map((index) => held[index]!.key));
   const come = wanted.flatMap((rule, place) => (staying.has(rule.key) ? [] : [{ at: place + 1, rule }]));
