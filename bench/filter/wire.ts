@@ -30,11 +30,15 @@ export class Wire {
   }
 
   static async of(guest: LabGuest, port: number): Promise<Wire> {
+    return Wire.between(guest.tap, guest.bridge.replace("br-", "out-"), port);
+  }
+
+  /** From a guest's device to the one by which its packets go out. */
+  static async between(tap: string, outside: string, port: number): Promise<Wire> {
     const directory = await mkdtemp(join(tmpdir(), "xfilter-wire-"));
     const binary = join(directory, "wire");
     await run("gcc", ["-O1", "-Wall", "-Wextra", "-Werror", "-o", binary, join(import.meta.dirname, "wire.c")]);
-    const outside = guest.bridge.replace("br-", "out-");
-    const words = ["--pdeathsig", "KILL", binary, guest.tap, outside, `${port}`];
+    const words = ["--pdeathsig", "KILL", binary, tap, outside, `${port}`];
     const program = spawn("setpriv", words, { stdio: ["ignore", "pipe", "inherit"] });
     const wire = new Wire(program, directory);
     const lines = createInterface(program.stdout!);
@@ -51,6 +55,11 @@ export class Wire {
   /** Forgets what came before. */
   clear(): void {
     this.packets = [];
+  }
+
+  /** Those of whichever flow, as its ports may be changed on the way. */
+  get all(): readonly Packet[] {
+    return this.packets;
   }
 
   of(flow: string): Packet[] {

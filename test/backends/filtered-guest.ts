@@ -1,7 +1,7 @@
 import type { RuleBackend } from "../../lib/backends/index.ts";
 import { createFilter, type Filter } from "../../lib/filter/index.ts";
 import { MemoryGuest } from "../../lib/testing/index.ts";
-import { ethernet, ipv4, UDP, udp } from "./frame.ts";
+import { ethernet, ipv4, UDP, u16 } from "./frame.ts";
 import { GUEST, OUTSIDE } from "./network.ts";
 import type { TablesNetwork } from "./tables-network.ts";
 
@@ -28,9 +28,12 @@ export async function filterGuest(network: TablesNetwork, backend: RuleBackend, 
   return filter;
 }
 
+const BYTES = 32;
+
 /** A datagram from the guest to the outside. */
 export function datagram(toPort: number, fromPort = 1001, from: string = GUEST.v4): Buffer {
-  return ethernet(ipv4({ from, to: OUTSIDE.v4 }, UDP, udp(fromPort, toPort)));
+  const payload = Buffer.concat([u16(fromPort, toPort, 8 + BYTES, 0), Buffer.alloc(BYTES)]);
+  return ethernet(ipv4({ from, to: OUTSIDE.v4 }, UDP, payload));
 }
 
 export const blocked = datagram(BLOCKED.to, BLOCKED.from);

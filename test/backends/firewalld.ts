@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -96,7 +96,8 @@ export class Firewalld {
       if (this.#daemon.exitCode !== null) break;
       await sleep(ASK_MS, []);
     }
-    throw new Error(`firewalld does not start: ${readFileSync(join(folder, "log"), "utf8")}`);
+    const log = join(folder, "log");
+    throw new Error(`firewalld does not start: ${existsSync(log) ? readFileSync(log, "utf8") : "it says nothing"}`);
   }
 
   /** What `firewall-cmd` says. */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { IptablesVariant } from "../../lib/backends/index.ts";
 import { Firewalld, type FirewalldBackend } from "./firewalld.ts";
 import { GUEST, sh, TAP } from "./network.ts";
+import { UP } from "./tables-network.ts";
 
 /** Somebody else's firewall on a host with a guest that is routed, and what he does to the host's rules while ours are in force. */
 export interface Neighbour {
@@ -19,8 +20,6 @@ export interface Neighbour {
   end(): Promise<void> | void;
 }
 
-/** The host's device to the outside (`TablesNetwork`). */
-const UP = "up0";
 const FORBIDDEN = 7777;
 const stops = { from: GUEST.v4, port: FORBIDDEN };
 const NETWORK = "10.1.0.0/24";

@@ -152,10 +152,17 @@ export class GuestNetwork {
     execFileSync(...this.#sender(direction), { input });
   }
 
-  #sender(direction: "out" | "in"): [command: string, words: string[]] {
-    if (direction === "out") return this.guest.enter(this.#frames, "eth0");
-    if (this.outside !== null) return this.outside.enter(this.#frames, "eth0");
-    return [this.#frames, [this.#bridged ? BRIDGE : TAP]];
+  /** Sends a frame over and over, so many microseconds apart, until it is killed. */
+  repeat(direction: "out" | "in", frame: Buffer, microseconds: number): ChildProcess {
+    const sender = spawn(...this.#sender(direction, `${microseconds}`), { stdio: ["pipe", "ignore", "inherit"] });
+    sender.stdin!.end(`${this.#addressed(direction, frame).toString("hex")}\n`);
+    return sender;
+  }
+
+  #sender(direction: "out" | "in", ...words: string[]): [command: string, words: string[]] {
+    if (direction === "out") return this.guest.enter(this.#frames, "eth0", ...words);
+    if (this.outside !== null) return this.outside.enter(this.#frames, "eth0", ...words);
+    return [this.#frames, [this.#bridged ? BRIDGE : TAP, ...words]];
   }
 
   /** A router forwards only what is sent to it. */

@@ -2,7 +2,8 @@ import { sentTo } from "./frame.ts";
 import { GuestNetwork, HOST, OUTSIDE, sh, TAP } from "./network.ts";
 
 export const BRIDGE = "br0";
-const UP = "up0";
+/** The host's device towards the outside. */
+export const UP = "up0";
 /** Between whom the packets of the conformance kit are. */
 const KIT = {
   guest: { v4: "192.0.2.10", v6: "2001:db8::10" },

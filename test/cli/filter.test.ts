@@ -185,4 +185,17 @@ describe("xfilter block", () => {
     expect(await said("--lease", "1ms")).toMatch(/^xfilter: USAGE: --lease is, in milliseconds, a number from 1000 /);
     expect(await said("--never-block", "no")).toMatch(/^xfilter: USAGE: Bad option: --never-block: "no" /);
   });
+  it("deletes from connection tracking with iptables alone, and never what is everybody's", async () => {
+    const said = async (zone: string, backend: string) => {
+      const words = ["block", image, "--uid", "1", "--flush-conntrack-zone", zone, "--backend", backend];
+      return (await xfilter(words)).stderr;
+    };
+    expect(await said("7", "nftables")).toMatch(/^xfilter: USAGE: --flush-conntrack-zone is for --backend iptables/);
+    expect(await said("0", "iptables-nft")).toMatch(
+      /^xfilter: USAGE: --flush-conntrack-zone is a zone of this guest's own/,
+    );
+    expect(await said("65536", "iptables")).toMatch(
+      /^xfilter: USAGE: --flush-conntrack-zone is a number from 1 to 65535/,
+    );
+  });
 });
