@@ -51,7 +51,6 @@ export async function measureDisturbed(setting: Setting): Promise<Disturbed[]> {
     sh("nft delete table netdev operator");
     const sender = network.repeat("out", network.fromGuest(blocked), EVERY_US);
     for (const neighbour of neighbours(BACKENDS[backend]!.variant)) {
-      tell(`${backend}: ${neighbour.name} …`);
       const without = await alone(neighbour);
       const [bites, packets]: [number[], number[]] = [[], []];
       let different = 0;
@@ -62,7 +61,9 @@ export async function measureDisturbed(setting: Setting): Promise<Disturbed[]> {
         if (one.different) different++;
         signal.throwIfAborted();
       }
-      measured.push({ backend, by: neighbour.name, rounds, bites: spread(bites), packets: spread(packets), different });
+      const one = { backend, by: neighbour.name, rounds, bites: spread(bites), packets: spread(packets), different };
+      tell(`${backend}, ${one.by}: ${one.bites.p50.toFixed(0)} ms, worst ${one.bites.max.toFixed(0)} ms`);
+      measured.push(one);
     }
     sender.kill("SIGKILL");
     return measured;
