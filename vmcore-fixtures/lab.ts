@@ -6,17 +6,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "./command.ts";
 import { LabProgram } from "./lab-program.ts";
 import { type HeardReport, parseHeard, type TalkReport } from "./lab-report.ts";
+import { type Attachment, labAddresses, makeWire, type Wire } from "./lab-wire.ts";
 import { type LiveGuest, startLive } from "./live.ts";
 import { compileLab, liveBoot } from "./live-boot.ts";
 import { recipes } from "./recipes.ts";
-
-/** Every guest has the same addresses, and so has every outside. */
-export const labAddresses = {
-  guest: { v4: "10.77.0.15", v6: "fd77::15" },
-  outside: { v4: "10.77.0.1", v6: "fd77::1" },
-  /** The machine itself, on the bridge of the first guest alone: traffic to it is not forwarded. */
-  host: { v4: "10.77.0.2", v6: "fd77::2" },
-} as const;
 
 export const alice = 1001;
 export const mallory = 1003;
@@ -78,16 +71,17 @@ export interface Talker {
 export class LabGuest {
   readonly live: LiveGuest;
   readonly tap: string;
-  readonly bridge: string;
-  readonly mac: string;
+  /** The machine's device towards its outside. */
+  readonly uplink: string;
   readonly outside: Outside;
+  private readonly wire: Wire;
   private names = 0;
 
   constructor(live: LiveGuest, wire: Wire, outside: Outside) {
     this.live = live;
     this.tap = wire.tap;
-    this.bridge = wire.bridge;
-    this.mac = wire.mac;
+    this.uplink = wire.uplink;
+    this.wire = wire;
     this.outside = outside;
   }
 
@@ -129,9 +123,9 @@ export class LabGuest {
   /** Gives it one anew, on a new tap of this name, and the addresses that it had. */
   async plug(tap = this.tap): Promise<void> {
     const { monitor } = this.live;
-    await makeTap(tap, this.bridge);
+    await this.wire.makeTap(tap);
     await monitor.execute("netdev_add", { type: "tap", id: "nic", ifname: tap, script: "no", downscript: "no" });
-    const card = { id: "card", bus: "bay", netdev: "nic", mac: this.mac, romfile: "" };
+    const card = { id: "card", bus: "bay", netdev: "nic", mac: this.wire.mac, romfile: "" };
     await monitor.execute("device_add", { driver: "virtio-net-pci", ...card });
     await this.giveAddresses();
   }
@@ -157,13 +151,7 @@ export class LabGuest {
   }
 }
 
-interface Wire {
-  readonly tap: string;
-  readonly bridge: string;
-  readonly mac: string;
-}
-
-/** A network of its own at the other end of a guest's bridge, with servers on TCP and UDP ports 22 and 80. */
+/** A network of its own at the other end of a guest's wire, with servers on TCP and UDP ports 22 and 80. */
 export class Outside {
   private readonly server: LabProgram;
   private readonly program: string;
@@ -216,59 +204,19 @@ export interface Lab {
 
 export interface LabOptions {
   readonly signal: AbortSignal;
+  /** "bridged", if not given. */
+  readonly attachment?: Attachment;
   /** Who runs the second guest's QEMU, as `LiveOptions.user`. The machine has to let him open /dev/net/tun. */
   readonly userOfB?: number;
 }
 
 const ip = async (...words: string[]) => void (await run("ip", words));
 
-async function makeTap(tap: string, bridge: string, user = 0): Promise<void> {
-  await ip("tuntap", "add", tap, "mode", "tap", "user", String(user));
-  await ip("link", "set", tap, "master", bridge, "up");
-}
-
-async function makeWire(letter: string, user?: number): Promise<Wire> {
-  const wire = { tap: `tap-${letter}`, bridge: `br-${letter}`, mac: `52:54:00:77:00:0${letter}` };
-  await ip("link", "add", wire.bridge, "type", "bridge", "mcast_snooping", "0");
-  await makeTap(wire.tap, wire.bridge, user);
-  await ip("link", "set", wire.bridge, "up");
-  return wire;
-}
-
-async function makeOutside(letter: string, { bridge }: Wire, program: string, directory: string): Promise<Outside> {
-  const control = join(directory, `outside-${letter}`);
+async function makeOutside(wire: Wire, program: string, directory: string): Promise<Outside> {
+  const control = join(directory, wire.uplink);
   const server = await LabProgram.start(["unshare", "--net"], program, control, ["serve", `on=${services}`]);
-  const inside = async (...words: string[]) =>
-    void (await run("nsenter", [`--net=/proc/${server.pid}/ns/net`, "ip", ...words]));
-  const [here, there] = [`out-${letter}`, "eth0"];
-  await ip(
-    "link",
-    "add",
-    here,
-    "master",
-    bridge,
-    "up",
-    "type",
-    "veth",
-    "peer",
-    "name",
-    there,
-    "netns",
-    `${server.pid}`,
-  );
-  await inside("link", "set", "lo", "up");
-  await inside("address", "add", `${labAddresses.outside.v4}/24`, "dev", there);
-  await inside("address", "add", `${labAddresses.outside.v6}/64`, "dev", there, "nodad");
-  await inside("link", "set", there, "up");
+  await wire.makeUplink(server.pid);
   return new Outside(server, program, directory);
-}
-
-async function giveHostAddresses({ bridge }: Wire): Promise<void> {
-  const { guest, host } = labAddresses;
-  await ip("address", "add", `${host.v4}/32`, "dev", bridge);
-  await ip("address", "add", `${host.v6}/128`, "dev", bridge, "nodad");
-  await ip("route", "add", `${guest.v4}/32`, "dev", bridge, "src", host.v4);
-  await ip("-6", "route", "add", `${guest.v6}/128`, "dev", bridge, "src", host.v6);
 }
 
 /** The devices have fixed names and would be the machine's own: nothing is made outside of a network made for it. */
@@ -278,10 +226,10 @@ export function refuseTheMachinesOwnNetwork(): void {
 }
 
 /**
- * Two guests with the same addresses, each with a tap, a bridge and an outside of its own, in the network namespace of this
+ * Two guests with the same addresses, each with a tap and an outside of its own, and a bridge or routes between them, in the network namespace of this
  * process, which has to be made for it: test/filter/in-namespace.sh.
  */
-export async function startLab({ signal, userOfB }: LabOptions): Promise<Lab> {
+export async function startLab({ signal, attachment = "bridged", userOfB }: LabOptions): Promise<Lab> {
   refuseTheMachinesOwnNetwork();
   const directory = await mkdtemp(join(tmpdir(), "xfilter-lab-"));
   const program = join(directory, "lab");
@@ -297,17 +245,18 @@ export async function startLab({ signal, userOfB }: LabOptions): Promise<Lab> {
   const recipe = { ...recipes.find(({ name }) => name === "linux-6.1")!, memory: "256M" };
   try {
     await compileLab(program);
-    const wires: [Wire, Wire] = [await makeWire("a"), await makeWire("b", userOfB)];
-    for (const { tap, bridge } of wires) {
-      closers.push(() => ip("link", "delete", bridge));
-      closers.push(() => ip("tuntap", "delete", tap, "mode", "tap"));
+    const wires = [makeWire("a", attachment), makeWire("b", attachment)] as const;
+    for (const [index, wire] of wires.entries()) {
+      closers.push(() => wire.close());
+      await wire.open(index === 0);
+      await wire.makeTap(wire.tap, index === 1 ? userOfB : undefined);
+      closers.push(() => ip("tuntap", "delete", wire.tap, "mode", "tap"));
     }
-    await giveHostAddresses(wires[0]);
-    const guest = async (letter: string, wire: Wire, user?: number): Promise<LabGuest> => {
-      const outside = await makeOutside(letter, wire, program, directory);
+    const guest = async (wire: Wire, user?: number): Promise<LabGuest> => {
+      const outside = await makeOutside(wire, program, directory);
       closers.push(() => outside.close());
       // With its network it would go too, but some time after: the next lab wants the name.
-      closers.push(() => ip("link", "delete", `out-${letter}`));
+      closers.push(() => ip("link", "delete", wire.uplink));
       const nic = { tap: wire.tap, mac: wire.mac };
       const live = await startLive(recipe, {
         ram: "memfd",
@@ -324,7 +273,7 @@ export async function startLab({ signal, userOfB }: LabOptions): Promise<Lab> {
     const host = await LabProgram.start([], program, join(directory, "host"), ["serve", `on=${services}`]);
     closers.push(() => host.close());
     await liveBoot(recipe, "lab"); // once for both
-    const [a, b] = await Promise.all([guest("a", wires[0]), guest("b", wires[1], userOfB)]);
+    const [a, b] = await Promise.all([guest(wires[0]), guest(wires[1], userOfB)]);
     return { a, b, host, close };
   } catch (error) {
     await close().catch(() => {}); // what went wrong first is what is told

@@ -30,7 +30,7 @@ export class Wire {
   }
 
   static async of(guest: LabGuest, port: number): Promise<Wire> {
-    return Wire.between(guest.tap, guest.bridge.replace("br-", "out-"), port);
+    return Wire.between(guest.tap, guest.uplink, port);
   }
 
   /** From a guest's device to the one by which its packets go out. */

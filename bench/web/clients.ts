@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { labAddresses, type Outside } from "../../vmcore-fixtures/lab.ts";
+import type { Outside } from "../../vmcore-fixtures/lab.ts";
+import { labAddresses } from "../../vmcore-fixtures/lab-wire.ts";
 import type { Answered, Offer } from "./client.ts";
 
 /** Who asks the guest's web server from outside: client.ts. */
