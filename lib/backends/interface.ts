@@ -51,17 +51,28 @@ export async function readDevice(name: string): Promise<GuestInterface | null> {
     );
     return { name, index: Number(index), mac: mac!.trim() };
   } catch (error) {
-    // ENODEV: it went while it was read.
-    if (["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) return null;
+    if (isGone(error)) return null;
     throw error;
   }
+}
+
+/** ENODEV: it went while it was read. */
+function isGone(error: unknown): boolean {
+  return ["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
 /** What sends by a device other than a bridge: Open vSwitch, a VLAN, a macvlan; and the bridge that it is a port of. */
 export async function readUppers(name: string): Promise<{ bridge: string | null; others: readonly string[] }> {
   const folder = join(DEVICES, name);
-  const entries = await readdir(folder);
-  const bridge = entries.includes("brport") ? basename(await readlink(join(folder, "master"))) : null;
-  const uppers = entries.flatMap((entry) => (entry.startsWith("upper_") ? [entry.slice("upper_".length)] : []));
-  return { bridge, others: uppers.filter((upper) => upper !== bridge) };
+  try {
+    const entries = await readdir(folder);
+    const bridge = entries.includes("brport") ? basename(await readlink(join(folder, "master"))) : null;
+    const uppers = entries.flatMap((entry) => (entry.startsWith("upper_") ? [entry.slice("upper_".length)] : []));
+    return { bridge, others: uppers.filter((upper) => upper !== bridge) };
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    // Or it left its bridge, which the next look will show.
+    const what = `The interface ${escapeBytes(name, 40)} went away while it was looked at`;
+    throw new XFilterError("INTERFACE_NOT_FOUND", what, "Try again", { cause: error });
+  }
 }

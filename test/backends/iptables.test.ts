@@ -133,6 +133,22 @@ describe.each(VARIANTS)("iptables-%s", (variant) => {
       sh(`iptables-${variant} -F FORWARD; iptables-${variant} -X theirs; ip6tables-${variant} -F OUTPUT`);
     });
 
+    it.runIf(variant === "nft")("has no effect any more where iptables cannot look for it, which is told", async () => {
+      const backend = await open();
+      await backend.reconcile(planOf([blocked]), { signal });
+      sh("nft 'add chain ip filter odd; add rule ip filter odd ct state vmap { new : accept }'");
+      const unseen = { code: "BACKEND_UNSUPPORTED" };
+      await expect(backend.inspect({ signal })).rejects.toMatchObject(unseen);
+      expect(network.sent(flow)).toBe(0);
+      const ended = backend.close({ keep: false });
+      await expect(ended).rejects.toMatchObject({ ...unseen, message: expect.stringContaining(chains) });
+      expect(network.sent(flow)).toBe(1);
+      await expect(removeGuests([{ table: chains }], { signal })).rejects.toMatchObject(unseen);
+      sh("nft 'flush chain ip filter odd; delete chain ip filter odd'");
+      await removeGuests([{ table: chains }], { signal });
+      expect(save()).not.toContain("xfilter");
+    });
+
     it("is listed with its guest, and removed", async () => {
       const backend = await open();
       await (await open("b")).reconcile(planOf([]), { signal });
@@ -200,7 +216,10 @@ describe.each(VARIANTS)("iptables-%s", (variant) => {
 
     it("is put right by a change that fails for it", async () => {
       sh(`${tables} -F; ${tables} -X`);
-      await backend.reconcile(planOf([blocked]), { signal });
+      const { added, removed, repaired } = await backend.reconcile(planOf([blocked, assorted[2]!]), { signal });
+      // Counted against what was there, which was nothing of IPv4.
+      expect([added, repaired]).toEqual([[blocked, assorted[2]!].map(patternKey), true]);
+      expect([...removed].sort()).toEqual(keys(assorted.filter(({ family }) => family === 6)));
       expect(await backend.inspect({ signal })).toMatchObject({ bites: true, problems: [] });
       expect(network.sent(flow, other)).toBe(1);
     });
@@ -330,8 +349,11 @@ describe("a bridge that iptables does not see", () => {
     await backend.close({ keep: false });
   });
 
-  it("and by which the host talks to its guests is refused for what enters them", async () => {
-    sh(`ip addr add 10.1.0.9/24 dev ${BRIDGE}`);
+  it.each([
+    ["an address", ""],
+    ["an address with a label", `label ${BRIDGE}:1`],
+  ])("and on which the host has %s is refused for what enters its guests", async (_, label) => {
+    sh(`ip addr add 10.1.0.9/24 dev ${BRIDGE} ${label}`);
     const backend = await openHere();
     const { actions, why } = backend.capabilities;
     expect([actions.in, why?.in]).toMatchObject([[], { code: "BACKEND_UNSUPPORTED" }]);

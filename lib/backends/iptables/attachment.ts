@@ -69,7 +69,9 @@ async function requireShown(name: string, bridge: string): Promise<void> {
 
 /** What the host sends or routes into a bridge has no port yet when iptables sees it. */
 async function hostBehind(name: string, bridge: string): Promise<XFilterError | null> {
-  const addresses = (networkInterfaces()[bridge] ?? []).map(({ address }) => address);
+  // By a label, one of its addresses has another name: "br0:1".
+  const named = Object.entries(networkInterfaces()).filter(([label]) => label.split(":")[0] === bridge);
+  const addresses = named.flatMap(([, own = []]) => own.map(({ address }) => address));
   const [address] = addresses.filter((text) => !isLinkLocal(text));
   const [other] = (await readUppers(bridge)).others;
   const by = address ?? other;

@@ -104,8 +104,6 @@ class IptablesBackend implements RuleBackend {
     if (blind !== null && plan.patterns.some(({ direction }) => direction === "in")) throw blind;
     const frame = frameOf(scope, this.#reach);
     for (const table of this.#tables) if (!table.known) await table.look(frame, signal);
-    const repaired = this.#tables.some((table) => table.damaged);
-    const held = new Set(this.#tables.flatMap((table) => table.keys));
     const wanted = new Set(plan.patterns.map(({ key }) => key));
     const changes = FAMILIES.map((family, index) => {
       return this.#tables[index]!.apply(
@@ -114,7 +112,9 @@ class IptablesBackend implements RuleBackend {
         signal,
       );
     });
-    this.#refuseParts(await Promise.allSettled(changes), signal);
+    const applied = this.#bothOf(await Promise.allSettled(changes), signal);
+    const repaired = applied.some((one) => one.repaired);
+    const held = new Set(applied.flatMap((one) => one.held));
     await this.#conntrack?.flush(plan.patterns, repaired, signal);
     const added = [...wanted].filter((key) => !held.has(key));
     const removed = [...held].filter((key) => !wanted.has(key));
@@ -128,7 +128,7 @@ class IptablesBackend implements RuleBackend {
     const { signal } = new AbortController();
     const chains = [chainsOfGuest(this.#guest)];
     const removed = FAMILIES.map((family) => removeChains(new Xtables(family, this.#variant), chains, signal));
-    this.#refuseParts(await Promise.allSettled(removed), signal);
+    this.#bothOf(await Promise.allSettled(removed), signal);
     this.#guest = undefined;
   }
 
@@ -163,15 +163,16 @@ class IptablesBackend implements RuleBackend {
   }
 
   /** Each IP version is changed in one step, but they are two. */
-  #refuseParts(ends: readonly PromiseSettledResult<void>[], signal: AbortSignal): void {
+  #bothOf<T>(ends: readonly PromiseSettledResult<T>[], signal: AbortSignal): T[] {
     signal.throwIfAborted();
+    const done = ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
     const failed = ends.flatMap((end, index) => (end.status === "rejected" ? [{ index, cause: end.reason }] : []));
     const [first] = failed;
-    if (first === undefined) return;
-    if (failed.length === ends.length || !(first.cause instanceof XFilterError)) throw first.cause;
-    const [done, not] = first.index === 0 ? ["IPv6", "IPv4"] : ["IPv4", "IPv6"];
+    if (first === undefined) return done;
+    if (done.length === 0 || !(first.cause instanceof XFilterError)) throw first.cause;
+    const [changed, not] = first.index === 0 ? ["IPv6", "IPv4"] : ["IPv4", "IPv6"];
     const { code, message, advice } = first.cause;
-    const what = `${done} was changed as planned, ${not} was not: ${message.slice(0, -advice.length).trim()}`;
+    const what = `${changed} was changed as planned, ${not} was not: ${message.slice(0, -advice.length).trim()}`;
     throw new XFilterError(code, what, advice, { cause: first.cause });
   }
 }

@@ -1,3 +1,4 @@
+import { XFilterError } from "../../errors.ts";
 import type { InstalledPattern } from "../backend.ts";
 import { refused } from "../program.ts";
 import { chainChanges, type Rules } from "./changes.ts";
@@ -7,6 +8,14 @@ import { guestOfChain } from "./names.ts";
 import { type KeyedPattern, patternChain } from "./rule.ts";
 import { isWay, treeOf } from "./tree.ts";
 import type { Xtables } from "./xtables.ts";
+
+/** What a change found. */
+export interface Applied {
+  /** Keys of the patterns that were held, of some more than once. */
+  readonly held: readonly string[];
+  /** Whether something of ours was missing, and was made again. */
+  readonly repaired: boolean;
+}
 
 /** A guest's part of the table filter of one IP version. Calls do not overlap. */
 export class FilterTable {
@@ -36,15 +45,6 @@ export class FilterTable {
 
   get known(): boolean {
     return this.#held !== undefined;
-  }
-
-  get damaged(): boolean {
-    return this.#damaged;
-  }
-
-  /** Keys of the patterns that are held. */
-  get keys(): string[] {
-    return this.#held === undefined ? [] : [...new Set(patternsOf(this.#held.rules).map(({ key }) => key))];
   }
 
   /** Asks for all that is needed, without changing anything. */
@@ -88,27 +88,28 @@ export class FilterTable {
   }
 
   /** Makes it hold the patterns, in one step. If it fails, what is held is not known. */
-  async apply(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<void> {
+  async apply(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<Applied> {
     if (this.#held === undefined) await this.look(frame, signal);
     const leads = JSON.stringify(jumps(frame));
     this.#broken ||= leads !== this.#leads;
     this.#leads = leads;
     const whole = this.#broken;
     try {
-      await this.#change(frame, patterns, signal);
+      return await this.#change(frame, patterns, signal);
     } catch (error) {
       // Somebody changed what was held since it was seen. Once more, from nothing.
       if (whole || !refused(error)) throw error;
       await this.look(frame, signal);
       this.#broken = true;
-      await this.#change(frame, patterns, signal);
+      return await this.#change(frame, patterns, signal);
     }
   }
 
-  async #change(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<void> {
+  async #change(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<Applied> {
     const { family } = this.#xtables;
     const wanted = rulesOf(frame, patterns);
     const held = this.#held!;
+    const applied = { held: patternsOf(held.rules).map(({ key }) => key), repaired: this.#damaged };
     const [now, before] = [stanceOf(patterns), stanceOf(patternsOf(held.rules))];
     const reframed = this.#broken || JSON.stringify(now) !== JSON.stringify(before);
     const { chains } = frame;
@@ -129,11 +130,13 @@ export class FilterTable {
     this.#held = { rules: wanted, counts };
     this.#broken = false;
     this.#damaged = false;
-    if (this.#made !== null) return;
-    // What is in force is, also where it cannot be looked at: it is then made again after the next look.
-    await this.#remember(frame, signal).catch(() => {
-      this.#held = undefined;
-    });
+    if (this.#made === null) {
+      // What is in force is, also where it cannot be looked at: it is then made again after the next look.
+      await this.#remember(frame, signal).catch(() => {
+        this.#held = undefined;
+      });
+    }
+    return applied;
   }
 
   /** Keeps how our own work is printed. */
@@ -171,7 +174,8 @@ export class FilterTable {
 /** Takes the chains of guests (`chainsOfGuest`) out of a table, and all that leads to them. */
 export async function removeChains(xtables: Xtables, guests: readonly string[], signal: AbortSignal): Promise<void> {
   const saved = await xtables.saveExisting(signal);
-  const { chains, rules } = readSaved(saved ?? "");
+  if (saved?.strange) return await emptyChains(xtables, guests, signal);
+  const { chains, rules } = readSaved(saved?.text ?? "");
   const own = chains.filter((chain) => guests.includes(guestOfChain(chain) ?? ""));
   if (own.length === 0) return;
   const leads = rules.filter((rule) => guests.includes(leadsTo(rule) ?? "") && !own.includes(rule.chain));
@@ -182,6 +186,27 @@ export async function removeChains(xtables: Xtables, guests: readonly string[], 
       ...own.map((chain) => `-X ${chain}`),
     ],
     signal,
+  );
+}
+
+/** What nobody can print cannot be looked through: nothing of theirs has an effect any more, but it stays there. */
+async function emptyChains(xtables: Xtables, guests: readonly string[], signal: AbortSignal): Promise<void> {
+  const there: string[] = [];
+  for (const guest of guests) {
+    try {
+      await xtables.restore([`-F ${guest}_o`, `-F ${guest}_i`], signal);
+      there.push(guest);
+    } catch (error) {
+      // There are none.
+      if (!refused(error)) throw error;
+    }
+  }
+  if (there.length === 0) return;
+  const what = `nft made rules in the table filter that ${xtables.name} does not understand: it cannot take out the chains ${there.join(", ")}, and has emptied them`;
+  throw new XFilterError(
+    "BACKEND_UNSUPPORTED",
+    what,
+    "They have no effect. Take out what nft made, and then these (xfilter clear)",
   );
 }
 

@@ -13,8 +13,8 @@ const EACH = ([4, 6] as const).flatMap((family) =>
 export async function guestsOfIptables(signal: AbortSignal): Promise<InstalledGuest[]> {
   const saved: { table: SavedTable; family: 4 | 6 }[] = [];
   for (const xtables of EACH) {
-    const text = await xtables.saveExisting(signal);
-    if (text !== null) saved.push({ table: readSaved(text), family: xtables.family });
+    const found = await xtables.saveExisting(signal);
+    if (found !== null) saved.push({ table: readSaved(found.text), family: xtables.family });
   }
   const names = saved.flatMap(({ table }) => table.chains.flatMap((chain) => guestOfChain(chain) ?? []));
   return [...new Set(names)].map((name) => {
@@ -30,7 +30,10 @@ export async function guestsOfIptables(signal: AbortSignal): Promise<InstalledGu
 
 /** Takes out what is in force for guests (`chainsOfGuest`), in one step for each IP version. */
 export async function removeFromIptables(guests: readonly string[], signal: AbortSignal): Promise<void> {
-  for (const xtables of EACH) await removeChains(xtables, guests, signal);
+  const failures: unknown[] = [];
+  // What stands in the way in one of them is no reason to leave them in the others.
+  for (const xtables of EACH) await removeChains(xtables, guests, signal).catch((error) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
 }
 
 function deviceOf({ text }: { readonly text: string }): string[] {

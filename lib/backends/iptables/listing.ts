@@ -117,7 +117,7 @@ function overtaken(rules: readonly SavedRule[], guest: string): string[] {
     const ahead = foreign.get(rule.chain);
     if (target === null) foreign.set(rule.chain, (ahead ?? 0) + 1);
     else if (target === guest && ahead !== undefined && guestOfChain(rule.chain) === null) {
-      problems.set(rule.chain, `${ahead} rules of somebody else stand in front of ours in the chain ${rule.chain}`);
+      problems.set(rule.chain, `in the chain ${rule.chain} ours stand behind ${ahead} of somebody else`);
     }
   }
   return [...problems.values()];

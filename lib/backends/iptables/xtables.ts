@@ -4,6 +4,9 @@ import { notPermitted, type Program, refusal, runProgram } from "../program.ts";
 /** Which of the two programs of one name: the one that keeps its rules in nf_tables, or the one of before. */
 export type IptablesVariant = "nft" | "legacy";
 
+/** What is said of a table with something in it that only nft can have made. */
+const STRANGE = /able `filter' is incompatible/;
+
 /** Seconds for which iptables-restore waits while another program changes the rules; the nft variant needs no lock. */
 const WAIT_S = 20;
 
@@ -28,12 +31,13 @@ export class Xtables {
   }
 
   /**
-   * All tables that there are and that it can print; null where the program is not installed. Makes none: a legacy table comes into being
-   * when it is asked for by name.
+   * All tables that there are and that it can print, and whether it cannot print the table filter; null where the program is not installed.
+   * Makes none: a legacy table comes into being when it is asked for by name.
    */
-  async saveExisting(signal: AbortSignal): Promise<string | null> {
+  async saveExisting(signal: AbortSignal): Promise<{ readonly text: string; readonly strange: boolean } | null> {
     try {
-      return await this.#run("save", ["--counters"], null, signal);
+      const text = await this.#run("save", ["--counters"], null, signal);
+      return { text, strange: STRANGE.test(text) };
     } catch (error) {
       if (error instanceof XFilterError && error.code === "BACKEND_NOT_FOUND") return null;
       throw error;
@@ -60,7 +64,7 @@ export class Xtables {
     const program: Program = { name: `${this.name}-${verb}`, package: "iptables", look: `${this.name}-save` };
     const { output, messages, status } = await runProgram(program, words, input, signal);
     const about = words.includes("--table") || verb === "restore";
-    if (about && /able `filter' is incompatible/.test(output + messages)) {
+    if (about && STRANGE.test(output + messages)) {
       const what = `The table filter holds rules that ${this.name} does not understand`;
       throw new XFilterError("BACKEND_UNSUPPORTED", what, "nft made them: use the backend nftables on this host");
     }

@@ -172,9 +172,7 @@ describe("what iptables-save prints", () => {
     const problems = (...forward: string[]) => readListing(saved(...forward), CHAINS, 4)!.problems;
     expect(problems(ours, "-j ACCEPT")).toEqual([]);
     expect(problems(`-i tap1 -j ${chainsOfGuest("vm2")}_o`, ours)).toEqual([]);
-    expect(problems("-j ACCEPT", ours)).toEqual([
-      "1 rules of somebody else stand in front of ours in the chain FORWARD",
-    ]);
+    expect(problems("-j ACCEPT", ours)).toEqual(["in the chain FORWARD ours stand behind 1 of somebody else"]);
     expect(problems(ours, "-j LOG", ours)).toHaveLength(1);
   });
 });
