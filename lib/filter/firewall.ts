@@ -46,6 +46,8 @@ export class Firewall {
   #rebound = false;
   /** Whether the devices that it was opened for are not the guest's any more, and no others are. */
   #unbound = false;
+  /** Whether all that is in force is at devices that are the guest's no more. */
+  #astray = false;
   #nextLook = 0;
   /** What the last look rejected with. */
   #lookFailure: unknown = null;
@@ -82,8 +84,14 @@ export class Firewall {
     this.#inDoubt = true;
     if (this.#unbound) return;
     const scope = { id, bootId: this.#bootId, interfaces: this.#interfaces };
-    await backend.open(scope, { signal: this.#signal, leaseMs });
+    try {
+      await backend.open(scope, { signal: this.#signal, leaseMs });
+    } catch (error) {
+      if (this.#astray && !this.#signal.aborted) await this.#takeOut();
+      throw error;
+    }
     this.#open = true;
+    this.#astray = false;
   }
 
   /** What is in force, or was to be when the firewall failed. */
@@ -158,6 +166,7 @@ export class Firewall {
       this.#interfaces = devices;
       this.#rebound = true;
       this.#unbound = devices.length === 0;
+      this.#astray ||= !devices.some((device) => includesDevice(last, device));
       await this.#reopen();
       return problem;
     } catch (error) {
@@ -169,10 +178,15 @@ export class Firewall {
   /** Nothing of a guest's may be in force at what is another's by now. */
   async #unbind(): Promise<void> {
     if (!this.#inDoubt) return;
-    await this.#options.backend.close({ keep: false });
+    await this.#takeOut();
     this.#inDoubt = false;
-    this.#inForce.replace(NO_RULING.plan, [], "device");
     this.#tellMended();
+  }
+
+  async #takeOut(): Promise<void> {
+    await this.#options.backend.close({ keep: false });
+    this.#astray = false;
+    this.#inForce.replace(NO_RULING.plan, [], "device");
   }
 
   async #inspect(): Promise<void> {

@@ -656,6 +656,28 @@ describe("a guest's device", () => {
     expect(inForce()).toEqual([]);
   });
 
+  it("that is the guest's no more has nothing in force, also where the new one cannot have it", async () => {
+    const { open, close } = backend;
+    const events = (await started(watched)).events();
+    backend.open = async (scope, options) => {
+      if (scope.interfaces[0]!.name !== "tap0") throw new XFilterError("BACKEND_UNSUPPORTED", "not there", "");
+      return open.call(backend, scope, options);
+    };
+    backend.close = async ({ keep }) => {
+      if (!keep) backend.close = close;
+      if (!keep) throw new XFilterError("BACKEND_FAILED", "busy", "");
+      return close.call(backend, { keep });
+    };
+    guest.devices = [device("tap9", 9)];
+    expect(await event(events, "cleared")).toMatchObject({ why: "device" });
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "BACKEND_FAILED" } });
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "BACKEND_UNSUPPORTED" } });
+    expect([...backend.held, ...filter!.status().inForce]).toEqual([]);
+    guest.devices = [device("tap0", 7)];
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "tap0" }] });
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
   it("that was given as it is stays the only one", async () => {
     await started({ ...watched, interfaces: [device("tap0", 7)] });
     guest.devices = [device("tap0", 8)];
