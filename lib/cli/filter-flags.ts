@@ -1,15 +1,15 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { RuleBackend } from "../backends/backend.ts";
-import { dryRun, type IptablesOptions, iptables, nftables } from "../backends/index.ts";
 import { notEmpty } from "./command.ts";
 import { parseDuration } from "./duration.ts";
+import { type FirewallName, firewallOption } from "./firewalls.ts";
 import { intervalOption } from "./interval.ts";
 import { STATE_DIRECTORY } from "./status-file.ts";
 
 /** Flags of `filter` and `block`. */
 export interface FilterFlags {
   readonly rules: string;
-  readonly backend: keyof typeof BACKENDS;
+  readonly backend: FirewallName | "dry-run";
+  readonly like?: FirewallName;
   readonly interface?: readonly string[];
   readonly interval: number;
   readonly audit?: string;
@@ -23,14 +23,6 @@ export interface FilterFlags {
   readonly flushConntrackZone?: number;
   readonly state: string;
 }
-
-export const BACKENDS = {
-  nftables,
-  iptables,
-  "iptables-nft": (options) => iptables({ variant: "nft", ...options }),
-  "iptables-legacy": (options) => iptables({ variant: "legacy", ...options }),
-  "dry-run": () => dryRun({ write: () => {}, like: nftables() }),
-} satisfies Record<string, (options: IptablesOptions) => RuleBackend>;
 
 export const DAY_MS = 86_400_000;
 
@@ -46,14 +38,14 @@ const more = (value: string, before: readonly string[] = []) => [...before, notE
 export function withFlags(command: Command): Command {
   return command
     .hook("preAction", () => {
-      const { hold, pause, flushConntrackZone, backend } = command.opts<FilterFlags>();
+      const { hold, pause, flushConntrackZone, like, backend } = command.opts<FilterFlags>();
       if (hold && !pause) command.error("error: --hold is for --pause");
+      if (like && backend !== "dry-run") command.error("error: --like is for --backend dry-run");
       if (flushConntrackZone !== undefined && !backend.startsWith("iptables"))
         command.error("error: --flush-conntrack-zone is for --backend iptables");
     })
-    .addOption(
-      new Option("--backend <NAME>", "what holds the rules").choices(Object.keys(BACKENDS)).default("nftables"),
-    )
+    .addOption(firewallOption("--backend", "what holds the rules", "dry-run").default("nftables"))
+    .addOption(firewallOption("--like", "with --backend dry-run: what would hold them, nftables if not given"))
     .option(
       "--interface <NAME>",
       "the host's device that is the guest's, instead of those that QEMU has open; again for more",

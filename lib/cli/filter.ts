@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { dryRun } from "../backends/index.ts";
 import { toXFilterError } from "../errors.ts";
 import { eventJson } from "../filter/event-json.ts";
 import { createFilter, type Filter, type FilterEvent } from "../filter/index.ts";
@@ -9,7 +10,8 @@ import { type Context, guestCommand, type Invocation, notEmpty } from "./command
 import { counted } from "./counted.ts";
 import { parseDuration } from "./duration.ts";
 import { formatFilterEvent } from "./filter-event.ts";
-import { BACKENDS, DAY_MS, type FilterFlags, wholeNumber, withFlags } from "./filter-flags.ts";
+import { DAY_MS, type FilterFlags, wholeNumber, withFlags } from "./filter-flags.ts";
+import { FIREWALLS } from "./firewalls.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { OutputError } from "./output.ts";
 import { RULES_HELP, readRules } from "./rules-file.ts";
@@ -94,7 +96,11 @@ async function filter(
   const id = targetName(invocation.target);
   const dry = flags.backend === "dry-run";
   const zone = flags.flushConntrackZone;
-  const backend = BACKENDS[flags.backend](zone === undefined ? {} : { flushConntrack: { zone } });
+  const options = zone === undefined ? {} : { flushConntrack: { zone } };
+  const backend =
+    flags.backend === "dry-run"
+      ? dryRun({ write: () => {}, like: FIREWALLS[flags.like ?? "nftables"]({}) })
+      : FIREWALLS[flags.backend](options);
   if (dry && flags.state !== STATE_DIRECTORY) warn("--state is not used: dry-run keeps nothing");
   const filter = createFilter({
     ...{ guest, rules, backend, id, intervalMs: flags.interval },

@@ -35,11 +35,12 @@ async function xfilter(args: readonly string[], during?: (child: ChildProcessWit
 
 const dryRun = (...args: readonly string[]) => ["filter", image, "--backend", "dry-run", ...args];
 
-/** Ctrl-C as soon as something is in force. */
-const untilSet = (child: ChildProcessWithoutNullStreams) =>
+/** Ctrl-C as soon as something is in force that is told with this word. */
+const untilTold = (word: string) => (child: ChildProcessWithoutNullStreams) =>
   void child.stdout.on("data", (text: string) => {
-    if (text.includes("drop") && !child.killed) child.kill("SIGINT");
+    if (text.includes(word) && !child.killed) child.kill("SIGINT");
   });
+const untilSet = untilTold("drop");
 
 describe("xfilter rules check", () => {
   it("prints rules in their one-line form", async () => {
@@ -88,22 +89,38 @@ describe("xfilter plan", () => {
 });
 
 describe("what nftables cannot hold", () => {
-  beforeAll(() => writeFileSync(path("reject"), "reject tcp from any to any 22 in uid 1003\n"));
+  beforeAll(() => {
+    writeFileSync(path("entering"), "reject tcp from any to any 22 in uid 1003\n");
+    writeFileSync(path("both"), "reject tcp from any to any 22 uid 1003\n");
+  });
 
   it.each(["plan", "filter"])("is refused by %s before anything is printed", async (name) => {
-    const args = [name, image, "--rules", path("reject"), ...(name === "filter" ? ["--backend", "dry-run"] : [])];
+    const args = [name, image, "--rules", path("entering"), ...(name === "filter" ? ["--backend", "dry-run"] : [])];
     const { stdout, stderr, code } = await xfilter(args);
     expect({ stdout, code }).toEqual({ stdout: "", code: 1 });
     expect(stderr).toMatch(/^xfilter: BACKEND_UNSUPPORTED: The backend \S+ cannot reject packets that enter the guest/);
   });
-  it("is shown by plan as what it becomes", async () => {
-    writeFileSync(path("both"), "reject tcp from any to any 22 uid 1003\n");
-    const { stdout } = await xfilter(["plan", image, "--rules", path("both")]);
+  it.each([
+    ["nftables", [], ["reject out", "drop in"]],
+    ["iptables", ["--backend", "iptables"], ["reject out", "reject in"]],
+  ])("is shown by plan as what it becomes: with %s", async (_, words, expected) => {
+    const { stdout } = await xfilter(["plan", image, "--rules", path("both"), ...words]);
     const actions = stdout
       .trimEnd()
       .split("\n")
       .map((line) => line.split(" ").slice(0, 2).join(" "));
-    expect(new Set(actions)).toEqual(new Set(["reject out", "drop in"]));
+    expect(new Set(actions)).toEqual(new Set(expected));
+  });
+  it("is set by a dry run that is like one that can", async () => {
+    const { stdout, code } = await xfilter(
+      dryRun("--rules", path("both"), "--like", "iptables-nft"),
+      untilTold("+ reject in "),
+    );
+    expect({ stdout, code }).toEqual({ stdout: expect.stringMatching(/^\S+ \+ reject in tcp /m), code: 0 });
+  });
+  it("is not asked of one that is not used", async () => {
+    const { stderr, code } = await xfilter(["filter", image, "--rules", path("entering"), "--like", "iptables"]);
+    expect({ stderr, code }).toEqual({ stderr: expect.stringContaining("--like is for --backend dry-run"), code: 2 });
   });
 });
 
