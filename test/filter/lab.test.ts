@@ -4,6 +4,7 @@ import { introspect } from "../../lib/index.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
 import { alice, type Lab, type LabGuest, mallory, startLab, type Talker, usual } from "../../vmcore-fixtures/lab.ts";
 import { type Held, losses } from "../../vmcore-fixtures/lab-report.ts";
+import { flows, lostBy } from "./observing.ts";
 
 // The lab itself, with rules written by hand: what it shows of a firewall is true, and what it shows of losses is complete.
 
@@ -35,18 +36,6 @@ async function heldBy(talker: Talker, protocol: string, family: number): Promise
   return held.find((flow) => flow.protocol === protocol && flow.family === family)!;
 }
 
-/** Resolves when more of the flow has come back to its sender than now. */
-async function flows(talker: Talker, { flow }: Held): Promise<void> {
-  const echoed = async () => (await talker.report()).held.find((held) => held.flow === flow)!.echoed;
-  const before = await echoed();
-  await expect.poll(echoed, { timeout: 60_000, interval: 200 }).toBeGreaterThan(before);
-}
-
-async function stopped(guest: LabGuest, talker: Talker): Promise<string[]> {
-  const last = await talker.stop();
-  return losses(last, await guest.outside.report());
-}
-
 describe("two guests with the same addresses", () => {
   it("lose nothing while nobody interferes", async () => {
     const users = await Promise.all(
@@ -60,7 +49,7 @@ describe("two guests with the same addresses", () => {
       for (const { echoed } of held) expect(echoed).toBeGreaterThan(0);
       for (const { done } of opened) expect(done).toBeGreaterThan(0);
     }
-    for (const { guest, talker } of users) expect(await stopped(guest, talker)).toEqual([]);
+    for (const { guest, talker } of users) expect(await lostBy(guest, talker)).toEqual([]);
   });
 
   it.each([
@@ -93,9 +82,9 @@ describe("two guests with the same addresses", () => {
 
     await lift();
     await flows(blocked, during);
-    expect(await stopped(lab.a, honest)).toEqual([]);
-    expect(await stopped(lab.b, twin)).toEqual([]);
-    const lost = await stopped(lab.a, blocked);
+    expect(await lostBy(lab.a, honest)).toEqual([]);
+    expect(await lostBy(lab.b, twin)).toEqual([]);
+    const lost = await lostBy(lab.a, blocked);
     if (protocol === "tcp") expect(lost).toEqual([]);
     else expect(lost.join("\n")).toMatch(/bytes arrived[\s\S]*gaps/); // that nothing is overlooked
   });
@@ -117,7 +106,7 @@ describe("what a guest's users can be made to do", () => {
     } finally {
       await guest.close();
     }
-    expect(await stopped(lab.a, talker)).toEqual([]);
+    expect(await lostBy(lab.a, talker)).toEqual([]);
   });
 
   it("takes a process id and a local port that were another's", async () => {
@@ -127,7 +116,7 @@ describe("what a guest's users can be made to do", () => {
     const second = await lab.a.talk({ uid: alice, hold: ["udp4:22:40000"], pid });
     expect(second.started.pids[2]).toBe(pid);
     expect(second.started.held[0]!.localPort).toBe(40000);
-    expect(await stopped(lab.a, second)).toEqual([]);
+    expect(await lostBy(lab.a, second)).toEqual([]);
   });
 
   it("leaves a parent and a grandparent, and loses the parent", async () => {
@@ -135,7 +124,7 @@ describe("what a guest's users can be made to do", () => {
     const [grandparent, parent, self] = talker.started.pids;
     expect(new Set([grandparent, parent, self, 0]).size).toBe(4);
     await talker.orphan();
-    expect(await stopped(lab.a, talker)).toEqual([]);
+    expect(await lostBy(lab.a, talker)).toEqual([]);
   });
 
   it("exits with data queued, and it arrives when nothing stops it", async () => {
@@ -166,6 +155,6 @@ describe("what a guest's users can be made to do", () => {
     await flows(talker, flow);
     const heard = (await lab.a.outside.report()).heard.find((candidate) => candidate.flow === flow.flow)!;
     expect(heard.source).toBe("10.77.0.15");
-    expect(await stopped(lab.a, talker)).toEqual([]);
+    expect(await lostBy(lab.a, talker)).toEqual([]);
   });
 });
