@@ -22,8 +22,15 @@ const products: readonly Product[] = [
   },
   {
     script: "build:ts",
-    files: ["dist/index.js", "dist/index.cjs", "dist/index.d.ts", "dist/index.d.cts", "dist/cli/main.js"],
-    sources: ["package-lock.json", "tsup.config.ts", "tsconfig.json", "lib"],
+    files: [
+      "dist/index.js",
+      "dist/index.cjs",
+      "dist/index.d.ts",
+      "dist/index.d.cts",
+      "dist/cli/main.js",
+      "dist/xfilter.1",
+    ],
+    sources: ["package-lock.json", "tsup.config.ts", "tsconfig.json", "lib", "scripts/man-page.ts"],
     kind: /\.(ts|json)$/,
   },
 ];

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { escapeText } from "../escape.ts";
 import { XFilterError } from "../index.ts";
 import type { Context } from "./command.ts";
+import { completionCommand } from "./completion.ts";
 import { blockCommand, filterCommand } from "./filter.ts";
 import { infoCommand } from "./info.ts";
 import { inFlags, messageInFlags } from "./library-options.ts";
@@ -19,6 +20,7 @@ import { watchCommand } from "./watch.ts";
 const COMMANDS: readonly ((context: Context) => Command)[] = [
   ...[infoCommand, psCommand, ssCommand, watchCommand, topCommand, profileCommand],
   ...[planCommand, filterCommand, blockCommand, rulesCommand, statusCommand, clearCommand],
+  completionCommand,
 ];
 
 const FAILED = 1;
@@ -69,7 +71,8 @@ function report(error: unknown): number {
   return FAILED;
 }
 
-function createProgram(context: Context, writeOut: (text: string) => void): Command {
+/** The command with all below it; `writeOut` gets its help and version. */
+export function createProgram(context: Context, writeOut: (text: string) => void): Command {
   const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
   const program = new Command("xfilter").description(
     "Lists the processes of a Linux guest and their sockets, from the guest's memory, and filters by them.",

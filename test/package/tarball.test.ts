@@ -50,7 +50,7 @@ const JAVASCRIPT = PROGRAM.replace("!", "");
 describe("the tarball", () => {
   it("holds what runs, and nothing else", () => {
     const kinds =
-      /^(dist\/.*\.(js|cjs|map|d\.ts|d\.cts)|prebuilds\/linux-x64\/.*\.node|binding\/load\.cjs|contrib\/systemd\/[a-z@-]+\.(service|conf)|docs\/[a-z-]+\.md|docs\/rules\.schema\.json|[A-Z]+(\.md)?|package\.json)$/;
+      /^(dist\/.*\.(js|cjs|map|d\.ts|d\.cts)|dist\/xfilter\.1|prebuilds\/linux-x64\/.*\.node|binding\/load\.cjs|contrib\/systemd\/[a-z@-]+\.(service|conf)|docs\/[a-z-]+\.md|docs\/rules\.schema\.json|[A-Z]+(\.md)?|package\.json)$/;
     expect(files.filter((path) => !kinds.test(path))).toEqual([]);
     expect(files).toContain("prebuilds/linux-x64/xfilter-core.glibc.node");
     expect(files).toContain("LICENSE");
