@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -211,14 +211,38 @@ describe("the privileges", () => {
   });
 
   it.each([
-    ["iptables-nft, as the unit is", "iptables-nft", []],
-    ["iptables-legacy, with what it takes", "iptables-legacy", [shipped("iptables-legacy.conf")]],
-  ])("are enough for %s", async (_what, backend, texts) => {
-    a.configure(byMonitor(lab.a, `--backend ${backend}`), RULES);
+    ["iptables-nft and conntrack, as the unit is", "iptables-nft", "--flush-conntrack-zone 7", []],
+    ["iptables-legacy, with what it takes", "iptables-legacy", "", [shipped("iptables-legacy.conf")]],
+  ])("are enough for %s", async (_what, backend, options, texts) => {
+    a.configure(byMonitor(lab.a, `--backend ${backend} ${options}`), RULES);
     await a.dropIn(...texts);
     await a.start();
     expect(await a.property("StatusText")).toMatch(new RegExp(` with ${backend}$`));
+    await sleep(500);
+    expect(await a.said()).not.toMatch(/failed|warning/);
   });
+
+  it("are enough for metrics, which others may read, where a drop-in lets it write", async () => {
+    mkdirSync("/run/metrics");
+    a.configure(byMonitor(lab.a, "--metrics /run/metrics/a.prom"), RULES);
+    await a.dropIn("ReadWritePaths=/run/metrics");
+    await a.start();
+    const file = "/run/metrics/a.prom";
+    await expect
+      .poll(() => readFileSync(file, "utf8"), { timeout: 20_000, interval: 500 })
+      .toMatch(/^xfilter_running.* 1$/m);
+    expect(statSync(file).mode & 0o777).toBe(0o644);
+  });
+});
+
+it("what is in force goes with the guest's QEMU, and the unit waits for another", async () => {
+  b.configure(byMonitor(lab.b), RULES);
+  await b.dropIn(shipped("as-qemu.conf").replace("libvirt-qemu", "qemu-b"));
+  await b.start();
+  console.log(/^VmRSS.*/m.exec(readFileSync(`/proc/${await b.pid()}/status`, "utf8"))?.[0]);
+  await lab.b.live.close();
+  await expect.poll(() => b.property("SubState"), { timeout: 30_000, interval: 100 }).toBe("auto-restart");
+  expect((await run("xfilter", ["status"])).toString()).toBe("nothing is in force\n");
 });
 
 it("none of this cost anybody else a byte", async () => {
