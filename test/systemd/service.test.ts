@@ -239,7 +239,6 @@ it("what is in force goes with the guest's QEMU, and the unit waits for another"
   b.configure(byMonitor(lab.b), RULES);
   await b.dropIn(shipped("as-qemu.conf").replace("libvirt-qemu", "qemu-b"));
   await b.start();
-  console.log(/^VmRSS.*/m.exec(readFileSync(`/proc/${await b.pid()}/status`, "utf8"))?.[0]);
   await lab.b.live.close();
   await expect.poll(() => b.property("SubState"), { timeout: 30_000, interval: 100 }).toBe("auto-restart");
   expect((await run("xfilter", ["status"])).toString()).toBe("nothing is in force\n");
