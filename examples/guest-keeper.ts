@@ -81,14 +81,17 @@ export class GuestKeeper {
   /** Rejects when the guest is not there or gone, and when the filter cannot begin or end. */
   async #filterUntilStopped(signal: AbortSignal): Promise<void> {
     const { attach, backends, logger, stateDirectory } = this.#options;
-    const { target, rules, backend } = this.#task;
+    const { target, backend } = this.#task;
     const guest = await attach(target, { signal });
     try {
+      // Others may have come while the guest was looked for.
+      const { rules } = this.#task;
       const state = stateDirectory === undefined ? {} : { stateDirectory };
       const filter = createFilter({ guest, rules, backend: backends[backend]!(), id: this.#id, logger, ...state });
       const stop = () => filter.stop({ keep: this.#keep });
       // How that went is asked below.
-      signal.addEventListener("abort", () => void stop().catch(() => {}), { once: true });
+      const abort = () => void stop().catch(() => {});
+      signal.addEventListener("abort", abort, { once: true });
       this.#filter = filter;
       try {
         signal.throwIfAborted();
@@ -96,6 +99,7 @@ export class GuestKeeper {
         for await (const event of filter.events()) if (event.type === "ended" && event.error) throw event.error;
       } finally {
         this.#filter = null;
+        signal.removeEventListener("abort", abort);
         await stop();
       }
     } finally {

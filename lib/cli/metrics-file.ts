@@ -1,4 +1,4 @@
-import { chmodSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fchmodSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { XFilterError } from "../errors.ts";
 import { filterMetrics, type PromClient, type PromRegistry } from "../metrics/index.ts";
 import { OutputError } from "./output.ts";
@@ -60,9 +60,14 @@ export class MetricsFile {
 function write(path: string, text: string): void {
   try {
     rmSync(`${path}.new`, { force: true });
-    writeFileSync(`${path}.new`, text, { flag: "wx" });
-    // A service's own files are nobody else's (umask).
-    chmodSync(`${path}.new`, 0o644);
+    const file = openSync(`${path}.new`, "wx");
+    try {
+      writeFileSync(file, text);
+      // A service's own files are nobody else's (umask). By its path it could be a link by now, to any file.
+      fchmodSync(file, 0o644);
+    } finally {
+      closeSync(file);
+    }
     renameSync(`${path}.new`, path);
   } catch (cause) {
     throw new OutputError(cause as Error, "The metrics", "The filter needs a directory with room for them (--metrics)");

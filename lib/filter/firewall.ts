@@ -17,6 +17,8 @@ export interface Ruling {
 /** @internal */
 export const NO_RULING: Ruling = { plan: { patterns: [], unenforceable: [] }, rules: [] };
 
+const NOTHING: ReadonlyMap<string, number | null> = new Map();
+
 /** From one look that failed to the next, if they are not more often anyway. */
 const LOOK_AGAIN_MS = 1_000;
 
@@ -38,8 +40,8 @@ export class Firewall {
   #inDoubt = true;
   /** Whether what it holds for the guest may be this filter's doing. */
   #adopted = false;
-  /** Whether it held nothing for the guest before the first change; null: not looked at yet. */
-  #wasEmpty: boolean | null = null;
+  /** What it held for the guest before the first change, by keys, and how much each had counted; null: not looked at yet. */
+  #before: ReadonlyMap<string, number | null> | null = null;
   /** What was found missing or strange, and is not mended yet. */
   #damage: readonly string[] = [];
   /** Whether it was opened for other devices, at which nothing is in force yet. */
@@ -208,26 +210,28 @@ export class Firewall {
     this.#inDoubt = true;
     try {
       if (!this.#open) await this.#reopen();
-      this.#wasEmpty ??= await this.#isEmpty();
+      this.#before ??= await this.#packets();
       const { repaired } = await backend.reconcile(plan, { signal: this.#signal });
       this.#adopted = true;
       if (repaired && found.length === 0) this.#damage = ["what is ours was found changed while it was to be changed"];
     } catch (error) {
       // Whoever was interrupted may have been done, and whoever failed in part; but what was there before is another's.
-      this.#adopted ||= this.#signal.aborted || (this.#wasEmpty === true && !(await this.#isEmpty().catch(() => true)));
+      this.#adopted ||=
+        this.#signal.aborted || (this.#before?.size === 0 && (await this.#packets().catch(() => NOTHING)).size > 0);
       if (error instanceof XFilterError && error.code === "INTERFACE_CHANGED") this.#nextLook = 0;
       throw error;
     }
     this.#lastApplyMs = performance.now() - start;
     this.#renewed = start;
     this.#inDoubt = false;
-    this.#inForce.replace(plan, rules, this.#why);
+    this.#inForce.replace(plan, rules, this.#why, this.#before);
+    this.#before = NOTHING;
     this.#tellMended();
   }
 
-  async #isEmpty(): Promise<boolean> {
+  async #packets(): Promise<ReadonlyMap<string, number | null>> {
     const { patterns } = await this.#options.backend.inspect({ signal: this.#signal });
-    return patterns.length === 0;
+    return new Map(patterns.map(({ key, packets }) => [key, packets]));
   }
 
   #tellMended(): void {

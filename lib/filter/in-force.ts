@@ -25,8 +25,16 @@ export class InForceTable {
     this.#tell = tell;
   }
 
-  /** The firewall holds the plan; its patterns name `rules` by their index. Of one that was in force it tells nothing anew, but whose it is. */
-  replace({ patterns }: Plan, rules: readonly Rule[], why: ClearedReason): void {
+  /**
+   * The firewall holds the plan; its patterns name `rules` by their index. Of one that was in force it tells nothing anew, but whose it is.
+   * `counted`: what the firewall had counted, by keys, of patterns that another filter left there.
+   */
+  replace(
+    { patterns }: Plan,
+    rules: readonly Rule[],
+    why: ClearedReason,
+    counted?: ReadonlyMap<string, number | null>,
+  ): void {
     const time = Date.now();
     const keys = new Set(patterns.map(({ key }) => key));
     for (const [key, { pattern, rule, packets }] of this.#entries) {
@@ -37,7 +45,8 @@ export class InForceTable {
     for (const pattern of patterns) {
       const rule = pattern.rule === null ? null : rules[pattern.rule]!;
       const before = this.#entries.get(pattern.key);
-      this.#entries.set(pattern.key, { pattern, rule, since: before?.since ?? time, packets: before?.packets ?? null });
+      const packets = before?.packets ?? counted?.get(pattern.key) ?? null;
+      this.#entries.set(pattern.key, { pattern, rule, since: before?.since ?? time, packets });
       if (!before) this.#tell({ type: "set", time, pattern, rule });
     }
   }

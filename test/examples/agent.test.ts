@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -142,6 +142,44 @@ describe("an agent's guest", () => {
     await expect.poll(closed).toEqual([22]);
     expect(backends[0]!.calls.at(-1)).toBe("close");
     expect(ended()).toHaveLength(1);
+  });
+
+  it("gets the rules that came while it was looked for", async () => {
+    let [asked, found] = [false, () => {}];
+    const looked = new Promise<void>((resolve) => {
+      found = resolve;
+    });
+    const attach = (target: string) => {
+      asked = true;
+      return looked.then(() => host.attach(target));
+    };
+    agent = make({ attach });
+    put("vm1", { target: "vm1", rules: [NO_SSH] });
+    void agent.run();
+    await expect.poll(() => asked).toBe(true);
+    put("vm1", { target: "vm1", rules: [NO_HTTP] });
+    // Of this one is told when both have been read.
+    put("vm2", "nonsense");
+    await expect.poll(() => errors("vm2")).toHaveLength(1);
+    found();
+    await expect.poll(closed).not.toEqual([]);
+    expect(closed()).toEqual([80]);
+  });
+
+  it("costs no more, however often it is tried again", async () => {
+    const signals = new Set<AbortSignal>();
+    const attach = (target: string, { signal }: { readonly signal: AbortSignal }) => {
+      signals.add(signal);
+      return host.attach(target);
+    };
+    agent = make({ attach });
+    put("vm1", { target: "vm1", rules: ["reject tcp from any 22 to any in uid 1003"] });
+    void agent.run();
+    await expect.poll(() => errors().length).toBeGreaterThan(5);
+    const listeners = [...signals].map((signal) => getEventListeners(signal, "abort").length);
+    expect(listeners).toHaveLength(1);
+    // One waits.
+    expect(listeners[0]).toBeLessThan(3);
   });
 
   it("is not concerned with what becomes of another", async () => {

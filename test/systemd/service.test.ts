@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -208,6 +208,14 @@ describe("the privileges", () => {
     await b.dropIn(shipped("as-qemu.conf").replace("libvirt-qemu", "qemu-b"), shipped("libvirt.conf"));
     await b.start();
     expect(await passed(() => sleep(500), "b")).toBe(0);
+  });
+
+  it("a guest of libvirt's that is off is waited for", async () => {
+    rmSync("/run/libvirt/qemu/b.pid", { force: true });
+    b.configure("", RULES);
+    await b.dropIn(shipped("libvirt.conf"));
+    await systemctl("start", "--no-block", b.name);
+    await expect.poll(() => b.property("SubState"), { timeout: 30_000, interval: 100 }).toBe("auto-restart");
   });
 
   it.each([

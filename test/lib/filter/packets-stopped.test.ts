@@ -18,11 +18,15 @@ beforeEach(() => {
     { pid: 103, localPort: 40003, remotePort: 22 },
   ];
   backend = new MemoryBackend();
-  const rules = ["allow tcp from any to any 22 out uid 1001", "deny tcp from any to any 22 out uid 1003"];
-  filter = createFilter({ guest: guest.asGuest(), backend, id: "vm1", rules, intervalMs: 5, reconcileMs: 100 });
+  filter = make();
 });
 
 afterEach(() => filter.stop());
+
+function make(): Filter {
+  const rules = ["allow tcp from any to any 22 out uid 1001", "deny tcp from any to any 22 out uid 1003"];
+  return createFilter({ guest: guest.asGuest(), backend, id: "vm1", rules, intervalMs: 5, reconcileMs: 100 });
+}
 
 /** Packets of the user with this port, to port 22. */
 function send(port: number, count: number): void {
@@ -53,6 +57,18 @@ it("what was stopped stays counted when it goes, and when the firewall forgets i
   guest.flows = [];
   await expect.poll(() => filter.status().inForce).toEqual([]);
   expect(stopped()).toBe(5);
+});
+
+it("what was stopped for another filter, which left it in force, is not counted again", async () => {
+  await filter.start();
+  send(40003, 3);
+  await expect.poll(stopped).toBe(3);
+  await filter.stop({ keep: true });
+  filter = make();
+  await filter.start();
+  send(40003, 2);
+  await expect.poll(stopped).toBeGreaterThan(0);
+  expect(stopped()).toBe(2);
 });
 
 it("where nobody counts it is not known", async () => {
