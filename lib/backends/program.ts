@@ -59,7 +59,8 @@ export async function runProgram(
 /** Why a program said no: `said` are its own words, of which one line is quoted. */
 export function refusal(program: Program, said: string, status: number | string): XFilterError {
   const { name } = program;
-  if (status === "SIGKILL") return failed(program, `\`${name}\` was killed, by us if it took more than ${TIMEOUT_MS / 1000} s`);
+  if (status === "SIGKILL")
+    return failed(program, `\`${name}\` was killed, by us if it took more than ${TIMEOUT_MS / 1000} s`);
   return failed(program, `\`${name}\` refused: ${said === "" ? `it ended with ${status}` : escapeBytes(said, 300)}`);
 }
 
