@@ -103,8 +103,12 @@ function messageOf(event: FilterEvent): string {
   }
 }
 
-/** A command's name is what the guest chose, and a log may be shown by a terminal. */
+/** A command's name is what the guest chose, an error may quote its QEMU, and a log may be shown by a terminal. */
 function printable(fields: Record<string, unknown>): Record<string, unknown> {
-  const { owner } = fields as { owner?: Owner | null };
-  return owner ? { ...fields, owner: { ...owner, comm: escapeText(owner.comm) } } : fields;
+  const { owner, error } = fields as { owner?: Owner | null; error?: { readonly message: string } | null };
+  return {
+    ...fields,
+    ...(owner && { owner: { ...owner, comm: escapeText(owner.comm) } }),
+    ...(error && { error: { ...error, message: escapeText(error.message) } }),
+  };
 }

@@ -49,6 +49,13 @@ describe("a filter with a logger", () => {
     expect(logged("started")).toMatchObject([{ level: "info", backend: "memory", interfaces: ["tap0"] }]);
   });
 
+  it("lets no error act on a terminal, whomever it quotes", async () => {
+    await started(keeping());
+    guest.failure = new XFilterError("QMP_REFUSED", "QEMU refused a command: \u009b2J", "Is it very old?");
+    await expect.poll(() => logged("unreadable")).toHaveLength(1);
+    expect(JSON.stringify(logged("unreadable"))).not.toContain("\u009b");
+  });
+
   it("calls what needs somebody an error, and says what to do", async () => {
     await started(keeping());
     guest.failure = new XFilterError("WALK_BUDGET", "it takes too long", "Give it more time");
