@@ -32,7 +32,7 @@ const SETTLE_MS = 100;
 export class Agent {
   readonly #options: AgentOptions;
   readonly #keepers = new Map<string, GuestKeeper>();
-  /** What the files said when they were read last, right or wrong. */
+  /** What the files said when they were read last, right or wrong, or why they could not be. */
   readonly #texts = new Map<string, string>();
   /** Those that were not there at the last look. */
   #missing: readonly string[] = [];
@@ -79,10 +79,11 @@ export class Agent {
     const names = (await readdir(directory)).filter((name) => /^[^.].*\.json$/.test(name));
     const ids = names.map((name) => name.slice(0, -".json".length));
     for (const id of ids) {
+      const text = await readFile(join(directory, `${id}.json`), "utf8").catch((error: Error) => error);
+      if (String(text) === this.#texts.get(id)) continue;
+      this.#texts.set(id, String(text));
       try {
-        const text = await readFile(join(directory, `${id}.json`), "utf8");
-        if (text === this.#texts.get(id)) continue;
-        this.#texts.set(id, text);
+        if (text instanceof Error) throw text;
         this.#apply(id, parseTask(text, Object.keys(backends)));
       } catch (error) {
         logger.error({ guest: id, ...fieldsOf(error) }, `${id}.json cannot be used, and what was in force stays`);

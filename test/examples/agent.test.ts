@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { getEventListeners, once } from "node:events";
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -142,6 +142,18 @@ describe("an agent's guest", () => {
     await expect.poll(closed).toEqual([22]);
     expect(backends[0]!.calls.at(-1)).toBe("close");
     expect(ended()).toHaveLength(1);
+  });
+
+  it("whose file cannot be read is told of once", async () => {
+    mkdirSync(join(directory, "vm1.json"));
+    void agent.run();
+    // Two looks later.
+    for (const other of ["vm2", "vm3"]) {
+      await expect.poll(errors).not.toEqual([]);
+      put(other, "nonsense");
+      await expect.poll(() => errors(other)).toHaveLength(1);
+    }
+    expect(errors()).toMatchObject([{ error: { code: "EISDIR" } }]);
   });
 
   it("gets the rules that came while it was looked for", async () => {
