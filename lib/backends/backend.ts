@@ -44,6 +44,8 @@ export interface Installed {
 
 /** What is in force for a guest in this host's firewall, whoever put it there. */
 export interface InstalledGuest {
+  /** What holds it: "nftables", "iptables-nft" or "iptables-legacy". */
+  readonly backend: string;
   /** Name of its table, or of its tables: in several families. Of iptables what the names of its chains begin with. */
   readonly table: string;
   /** `GuestScope.id`, its bytes other than plain ASCII as `\xNN`, cut with "..." if it is long; null if the table does not tell. */

@@ -24,16 +24,18 @@ export async function installedGuests({
   return [...byNftables, ...(await guestsOfIptables(signal))];
 }
 
-/** Takes out what is in force for these guests, in one step for each table. The agent of a guest, if it runs, puts it back. */
+/**
+ * Takes out what is in force for these guests, in one step for each table: what a `backend` holds, or, where none is named, whatever has the
+ * table. The agent of a guest, if it runs, puts it back.
+ */
 export async function removeGuests(
-  guests: readonly Pick<InstalledGuest, "table">[],
+  guests: readonly { readonly table: string; readonly backend?: string | undefined }[],
   { signal }: { readonly signal: ProgramAbortSignal },
 ): Promise<void> {
-  const names = guests.map(({ table }) => table);
-  const tables = names.filter(ours);
-  const chains = names.filter((name) => guestOfChain(`${name}_o`) === name);
-  const foreign = names.find((name) => !tables.includes(name) && !chains.includes(name));
-  if (foreign !== undefined) throw new TypeError(`${JSON.stringify(foreign)} is no table of xfilter's`);
+  const tables = guests.map(({ table }) => table).filter(ours);
+  const chains = guests.filter(({ table }) => guestOfChain(`${table}_o`) === table);
+  const foreign = guests.find((guest) => !tables.includes(guest.table) && !chains.includes(guest));
+  if (foreign !== undefined) throw new TypeError(`${JSON.stringify(foreign.table)} is no table of xfilter's`);
   if (tables.length > 0) await removeFromNftables(tables, signal);
   if (chains.length > 0) await removeFromIptables(chains, signal);
 }

@@ -12,6 +12,7 @@ import { parseDuration } from "./duration.ts";
 import { formatFilterEvent } from "./filter-event.ts";
 import { DAY_MS, type FilterFlags, wholeNumber, withFlags } from "./filter-flags.ts";
 import { FIREWALLS } from "./firewalls.ts";
+import { removeLeftovers } from "./leftovers.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { OutputError } from "./output.ts";
 import { RULES_HELP, readRules } from "./rules-file.ts";
@@ -127,6 +128,7 @@ async function filter(
     signal.throwIfAborted();
     await filter.start();
     status?.begin();
+    if (!dry) await removeLeftovers(id, backend.name, signal, warn);
     await metrics?.update();
     const devices = filter.status().interfaces.map(({ name }) => name);
     const what = `filtering ${devices.join(", ") || "no device"} by ${counted(rules.length, "rule")} with ${backend.name}`;

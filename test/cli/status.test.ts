@@ -44,16 +44,24 @@ describe("xfilter status", () => {
     expect(tables("vm-b")).toEqual([B]);
   });
   it("says of what no device leads to any more that it is not in force", () => {
-    const left = { guest: "vm", table: A, agent: null, unenforceable: [], unreadableSince: null };
+    const left = { guest: "vm", backend: "nftables", table: A, agent: null, unenforceable: [], unreadableSince: null };
     const pattern = { key: "out tcp4 *:* *:22 drop", packets: 1 };
     const inForce = formatStatus({ ...left, interfaces: ["tap0"], patterns: [pattern] });
-    expect(inForce).toEqual(["vm on tap0, nobody filters any more: 1 pattern", "  out tcp4 *:* *:22 drop, 1 packet"]);
+    expect(inForce).toEqual([
+      "vm on tap0 with nftables, nobody filters any more: 1 pattern",
+      "  out tcp4 *:* *:22 drop, 1 packet",
+    ]);
     const ended = formatStatus({ ...left, interfaces: [], patterns: [pattern] });
     expect(ended).toEqual([expect.stringContaining("nothing is in force any more")]);
   });
 });
 
 describe("xfilter clear", () => {
+  it("says of a guest that it does not know for which others something is in force", () => {
+    const { stdout, stderr, status } = xfilter("clear", "vm-c", "--state", join(directory, "none"));
+    expect([stdout, status]).toEqual(["nothing was in force\n", 0]);
+    expect(stderr).toBe(`xfilter: warning: by this name nothing is in force, but for ${A}, ${B}\n`);
+  });
   it("says who puts back what it cleared", () => {
     const status = { bootId: null, interfaces: [], inForce: [], unenforceable: [], unreadableSince: null };
     new StatusFile(state, "vm-a", () => status as unknown as FilterStatus, expect.unreachable).begin();
@@ -64,7 +72,7 @@ describe("xfilter clear", () => {
   });
   it("prints what it cleared as JSON", () => {
     const { stdout } = xfilter("clear", "vm-b", "--json", "--state", state);
-    expect(JSON.parse(stdout)).toEqual({ guest: null, table: B, patterns: 0 });
+    expect(JSON.parse(stdout)).toEqual({ guest: null, backend: "nftables", table: B, patterns: 0 });
   });
 });
 

@@ -22,7 +22,7 @@ export async function guestsOfNftables(signal: AbortSignal): Promise<InstalledGu
     const there = listed.filter((objects) => objects !== null);
     if (there.length === 0) continue;
     const { guest, bound, patterns } = joinListings(there.map(readListing));
-    guests.push({ table, guest, interfaces: bound, patterns });
+    guests.push({ backend: "nftables", table, guest, interfaces: bound, patterns });
   }
   return guests;
 }
