@@ -48,8 +48,8 @@ export class Firewall {
   #rebound = false;
   /** Whether the devices that it was opened for are not the guest's any more, and no others are. */
   #unbound = false;
-  /** Whether all that is in force is at devices that are the guest's no more. */
-  #astray = false;
+  /** Devices at which it was put in force last. */
+  #enforcedAt: readonly GuestInterface[] = [];
   #nextLook = 0;
   /** What the last look rejected with. */
   #lookFailure: unknown = null;
@@ -89,11 +89,10 @@ export class Firewall {
     try {
       await backend.open(scope, { signal: this.#signal, leaseMs });
     } catch (error) {
-      if (this.#astray && !this.#signal.aborted) await this.#takeOut();
+      await this.#takeOutAstray();
       throw error;
     }
     this.#open = true;
-    this.#astray = false;
   }
 
   /** What is in force, or was to be when the firewall failed. */
@@ -168,7 +167,6 @@ export class Firewall {
       this.#interfaces = devices;
       this.#rebound = true;
       this.#unbound = devices.length === 0;
-      this.#astray ||= !devices.some((device) => includesDevice(last, device));
       await this.#reopen();
       return problem;
     } catch (error) {
@@ -185,9 +183,16 @@ export class Firewall {
     this.#tellMended();
   }
 
+  /** Where nothing can be put in force at the guest's devices, and all that is is at others: whoever has those by now is not to be filtered as it. */
+  async #takeOutAstray(): Promise<void> {
+    const astray = !this.#interfaces.some((device) => includesDevice(this.#enforcedAt, device));
+    if (astray && this.#enforcedAt.length > 0 && !this.#signal.aborted) await this.#takeOut();
+  }
+
   async #takeOut(): Promise<void> {
+    this.#open = false;
     await this.#options.backend.close({ keep: false });
-    this.#astray = false;
+    this.#enforcedAt = [];
     this.#inForce.replace(NO_RULING.plan, [], "device");
   }
 
@@ -219,8 +224,10 @@ export class Firewall {
       this.#adopted ||=
         this.#signal.aborted || (this.#before?.size === 0 && (await this.#packets().catch(() => NOTHING)).size > 0);
       if (error instanceof XFilterError && error.code === "INTERFACE_CHANGED") this.#nextLook = 0;
+      await this.#takeOutAstray();
       throw error;
     }
+    this.#enforcedAt = this.#interfaces;
     this.#lastApplyMs = performance.now() - start;
     this.#renewed = start;
     this.#inDoubt = false;

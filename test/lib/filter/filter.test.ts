@@ -678,6 +678,30 @@ describe("a guest's device", () => {
     expect(inForce()).toEqual(["40003 → 22"]);
   });
 
+  it.each([
+    ["what is in force cannot be changed", []],
+    ["it was the second of two for a while", [device("tap0", 7), device("tap9", 9)]],
+  ])("that is the guest's no more has nothing in force, also where %s", async (_, meanwhile) => {
+    const { open, reconcile } = backend;
+    const events = (await started(watched)).events();
+    const busy = async () => {
+      throw new XFilterError("BACKEND_FAILED", "busy", "");
+    };
+    if (meanwhile.length === 0) backend.reconcile = busy;
+    else {
+      backend.open = busy;
+      guest.devices = meanwhile;
+      await event(events, "failed");
+      expect(inForce()).toEqual(["40003 → 22"]);
+    }
+    guest.devices = [device("tap9", 9)];
+    expect(await event(events, "cleared")).toMatchObject({ why: "device" });
+    expect([...backend.held, ...filter!.status().inForce]).toEqual([]);
+    Object.assign(backend, { open, reconcile });
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "tap9" }] });
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
   it("that was given as it is stays the only one", async () => {
     await started({ ...watched, interfaces: [device("tap0", 7)] });
     guest.devices = [device("tap0", 8)];
