@@ -5,6 +5,7 @@ import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { blocked, datagram } from "./filtered-guest.ts";
 import { GUEST, OUTSIDE, sh } from "./network.ts";
 import { type Change, pattern, planOf } from "./plan.ts";
+import { ProgramInFront } from "./program-in-front.ts";
 import { clearRulesets } from "./ruleset.ts";
 import { TablesNetwork } from "./tables-network.ts";
 
@@ -163,6 +164,38 @@ describe("conntrack", () => {
       return entries().length;
     };
     await expect.poll(look, { timeout: 50_000 }).toBe(2_900);
+  });
+
+  it("an entry goes at each look, however long the zone takes to be listed", async () => {
+    const flows = [1000, 1001].map((port) => ({ ...FLOW, from: `${GUEST.v4}:${port}` }));
+    for (const flow of flows) enter(flow, ZONE);
+    const slow = new ProgramInFront("conntrack", 'case $1 in --dump) sleep 1.1 ;; esac\nexec $own "$@"');
+    try {
+      await force(away(), away({ local: { port: 1001 } }));
+      expect(entries()).toHaveLength(1);
+      await backend.inspect({ signal });
+      expect(entries()).toEqual([]);
+    } finally {
+      slow.close();
+    }
+  });
+
+  it("one that the kernel refuses to delete stays, is told, and keeps no others", async () => {
+    const flows = [1000, 1001, 1002].map((port) => ({ ...FLOW, from: `${GUEST.v4}:${port}` }));
+    for (const flow of flows) enter(flow, ZONE);
+    const patterns = flows.map((_, i) => away({ local: { port: 1000 + i } }));
+    const [first] = sh(`conntrack -L -w ${ZONE} 2> /dev/null`).match(/sport=100\d/)!;
+    const script = `case "$*" in *--delete*"--sport ${first.slice(6)}"*) echo busy >&2; exit 1 ;; esac\nexec $own "$@"`;
+    const refusing = new ProgramInFront("conntrack", script);
+    try {
+      await expect(force(...patterns)).rejects.toThrow("`conntrack` refused: busy");
+      expect(entries()).toHaveLength(1);
+      await expect(backend.inspect({ signal })).rejects.toThrow("busy");
+    } finally {
+      refusing.close();
+    }
+    await backend.inspect({ signal });
+    expect(entries()).toEqual([]);
   });
 
   it("without the program nothing is opened", async () => {

@@ -87,23 +87,30 @@ export class ConntrackZone {
     await this.goOn(signal);
   }
 
-  /** Deletes what there was no time for. */
+  /** Deletes what there was no time for: one entry at least, however long a listing takes. One that stays keeps no others. */
   async goOn(signal: AbortSignal): Promise<void> {
     if (this.#fresh.size === 0) return;
     const end = performance.now() + BUDGET_MS;
     const plan = new IndexedPlan(this.#patterns);
     const zone = String(this.#zone);
     const listed = await run(["--dump", "--zone", zone, "--output", "extended"], signal);
+    const failures: unknown[] = [];
+    let left = false;
+    let deletions = 0;
     for (const line of listed.split("\n")) {
       const entry = readEntry(line, zone);
       if (entry === undefined || !plan.deciding(entry).some(({ key }) => this.#fresh.has(key))) continue;
-      if (performance.now() > end) return;
+      left = deletions++ > 0 && performance.now() > end;
+      if (left) break;
       const { family, protocol, opened } = entry;
       const ends = ["--src", opened.from.address, "--dst", opened.to.address];
       const ports = ["--sport", `${opened.from.port}`, "--dport", `${opened.to.port}`];
-      await run(["--delete", "--zone", zone, "--family", family, "--protonum", protocol, ...ends, ...ports], signal);
+      const words = ["--delete", "--zone", zone, "--family", family, "--protonum", protocol, ...ends, ...ports];
+      await run(words, signal).catch((error) => failures.push(error));
+      signal.throwIfAborted();
     }
-    this.#fresh = new Set();
+    if (failures.length > 0) throw failures[0];
+    if (!left) this.#fresh = new Set();
   }
 }
 
