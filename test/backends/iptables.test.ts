@@ -10,9 +10,11 @@ import {
 } from "../../lib/backends/index.ts";
 import type { FlowPattern } from "../../lib/rules/pattern.ts";
 import { patternKey } from "../../lib/rules/pattern-key.ts";
+import { BrokenProgram } from "./broken-program.ts";
 import { ethernet, ipv4, TCP, tcp, UDP, udp } from "./frame.ts";
 import { GUEST, HOST, OUTSIDE, sh, TAP } from "./network.ts";
 import { assorted, pattern, planOf } from "./plan.ts";
+import { ProgramInFront } from "./program-in-front.ts";
 import { BRIDGE, TablesNetwork } from "./tables-network.ts";
 
 // What the backend makes of the real iptables, of both variants, and of what others do to it.
@@ -286,6 +288,50 @@ describe.each(VARIANTS)("iptables-%s", (variant) => {
     });
   });
 
+  describe("the two IP versions", () => {
+    let programs: ProgramInFront[] = [];
+    const inFront = (verb: string, script: string) =>
+      ["iptables", "ip6tables"].forEach((tables) => {
+        programs.push(new ProgramInFront(`${tables}-${variant}-${verb}`, script));
+      });
+    afterEach(() => {
+      for (const program of programs.reverse()) program.close();
+      programs = [];
+    });
+
+    it("are changed one after the other: they may share a lock", async () => {
+      const backend = await open();
+      const folder = sh("mktemp -d").trim();
+      inFront(
+        "restore",
+        `mkdir ${folder}/busy || touch ${folder}/both\n"$own" "$@"; ended=$?\nrmdir ${folder}/busy; exit $ended`,
+      );
+      await backend.reconcile(planOf(assorted), { signal });
+      await backend.close({ keep: false });
+      expect(sh(`ls ${folder}; rm -r ${folder}`)).toBe("");
+      expect(save()).not.toContain("xfilter");
+    });
+
+    it("are made again each for itself where the other cannot be looked at, and it is told when both are", async () => {
+      const backend = await open();
+      await backend.reconcile(planOf(assorted), { signal });
+      sh(`ip6tables-${variant} -F`);
+      expect(await backend.inspect({ signal })).toMatchObject({ bites: false });
+      const broken = new BrokenProgram(`iptables-${variant}-restore`, "--counters");
+      programs.push(broken);
+      broken.break();
+      const more = planOf([...assorted, blocked]);
+      const ended = backend.reconcile(more, { signal });
+      await expect(ended).rejects.toThrow("IPv6 was changed as planned, IPv4 was not");
+      programs.push(new ProgramInFront(`iptables-${variant}-save`, "exit 1"));
+      await expect(backend.reconcile(planOf([blocked]), { signal })).rejects.toThrow("IPv6 was changed as planned");
+      expect(sh(`ip6tables-${variant}-save`)).not.toContain(" -s 2001:db8");
+      programs.pop()!.close();
+      expect(await backend.reconcile(more, { signal })).toMatchObject({ repaired: true });
+      expect(await backend.reconcile(more, { signal })).toMatchObject({ repaired: false });
+    });
+  });
+
   it("has no leases", async () => {
     const interfaces = [await network.device()];
     const opening = iptables({ variant }).open({ id: "1", bootId: "1", interfaces }, { signal, leaseMs: 1000 });
@@ -345,6 +391,33 @@ describe("a bridge that iptables does not see", () => {
     expect(await backend.inspect({ signal })).toMatchObject({ bites: false });
     await backend.reconcile(planOf([pattern()]), { signal });
     expect(sh("iptables-save")).toContain("physdev");
+    expect(await backend.inspect({ signal })).toMatchObject({ bites: true });
+    await backend.close({ keep: false });
+  });
+
+  it("has the guest's device no more, and what failed to tell so is made the next time", async () => {
+    const backend = await openHere();
+    await backend.reconcile(planOf([pattern()]), { signal });
+    const broken = new BrokenProgram("iptables-restore", "--counters");
+    sh(`ip link set ${TAP} nomaster`);
+    broken.break(1);
+    await expect(backend.reconcile(planOf([pattern()]), { signal })).rejects.toMatchObject({ code: "BACKEND_FAILED" });
+    broken.close();
+    await backend.reconcile(planOf([pattern()]), { signal });
+    expect(sh("iptables-save")).not.toContain("physdev");
+    sh(`ip link set ${TAP} master ${BRIDGE}`);
+    await backend.close({ keep: false });
+  });
+
+  it("and on which the host gets an address has rules that do not catch what enters its guests, which is noticed", async () => {
+    const backend = await openHere();
+    const entering = planOf([pattern({ direction: "in" })]);
+    await backend.reconcile(entering, { signal });
+    expect(await backend.inspect({ signal })).toMatchObject({ bites: true });
+    sh(`ip addr add 10.1.0.9/24 dev ${BRIDGE}`);
+    const { bites, problems } = await backend.inspect({ signal });
+    expect([bites, problems]).toEqual([false, [expect.stringContaining("cannot be told from")]]);
+    sh(`ip addr flush dev ${BRIDGE}`);
     expect(await backend.inspect({ signal })).toMatchObject({ bites: true });
     await backend.close({ keep: false });
   });

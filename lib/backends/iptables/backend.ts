@@ -1,7 +1,15 @@
 import { invalidOption, XFilterError } from "../../errors.ts";
 import { checkKeys } from "../../options.ts";
 import type { Plan } from "../../rules/pattern.ts";
-import type { BackendCapabilities, GuestScope, Installed, OpenOptions, Reconciled, RuleBackend } from "../backend.ts";
+import type {
+  BackendCapabilities,
+  GuestScope,
+  Installed,
+  InstalledPattern,
+  OpenOptions,
+  Reconciled,
+  RuleBackend,
+} from "../backend.ts";
 import { changedInterfaces, refuseChanged, requireInterfaces } from "../interface.ts";
 import { type Reach, reach } from "./attachment.ts";
 import { ConntrackZone, type FlushConntrackOptions } from "./conntrack.ts";
@@ -50,6 +58,8 @@ class IptablesBackend implements RuleBackend {
   #guest: string | undefined;
   #reach: Reach = { attachments: [], blind: null };
   #tables: readonly FilterTable[] = [];
+  /** Whether something was made again by a change that then failed elsewhere. */
+  #repaired = false;
 
   constructor(variant: IptablesVariant | null, conntrack: ConntrackZone | null) {
     this.name = variant === null ? "iptables" : `iptables-${variant}`;
@@ -83,6 +93,7 @@ class IptablesBackend implements RuleBackend {
     this.#guest = scope.id;
     this.#reach = found;
     this.#tables = tables;
+    this.#repaired = false;
   }
 
   async inspect({ signal }: { readonly signal: AbortSignal }): Promise<Installed> {
@@ -90,10 +101,16 @@ class IptablesBackend implements RuleBackend {
     const problems = await changedInterfaces(scope.interfaces);
     if (problems.length === 0) problems.push(...(await this.#attached(scope)));
     const frame = frameOf(scope, this.#reach);
-    const looks = await Promise.all(this.#tables.map((table) => table.look(frame, signal)));
-    problems.push(...looks.flatMap((look) => look.problems));
+    const patterns: InstalledPattern[] = [];
+    for (const table of this.#tables) {
+      const look = await table.look(frame, signal);
+      patterns.push(...look.patterns);
+      problems.push(...look.problems);
+    }
+    const { blind } = this.#reach;
+    if (blind !== null && patterns.some(({ direction }) => direction === "in")) problems.push(blind.message);
     await this.#conntrack?.goOn(signal);
-    return { patterns: looks.flatMap((look) => look.patterns), bites: problems.length === 0, problems };
+    return { patterns, bites: problems.length === 0, problems };
   }
 
   async reconcile(plan: Plan, { signal }: { readonly signal: AbortSignal }): Promise<Reconciled> {
@@ -103,19 +120,17 @@ class IptablesBackend implements RuleBackend {
     const { blind } = this.#reach;
     if (blind !== null && plan.patterns.some(({ direction }) => direction === "in")) throw blind;
     const frame = frameOf(scope, this.#reach);
-    for (const table of this.#tables) if (!table.known) await table.look(frame, signal);
     const wanted = new Set(plan.patterns.map(({ key }) => key));
-    const changes = FAMILIES.map((family, index) => {
-      return this.#tables[index]!.apply(
-        frame,
-        plan.patterns.filter((pattern) => pattern.family === family),
-        signal,
-      );
+    const changes = FAMILIES.map((family, index) => async () => {
+      const patterns = plan.patterns.filter((pattern) => pattern.family === family);
+      const applied = await this.#tables[index]!.apply(frame, patterns, signal);
+      this.#repaired ||= applied.repaired;
+      return applied.held;
     });
-    const applied = this.#bothOf(await Promise.allSettled(changes), signal);
-    const repaired = applied.some((one) => one.repaired);
-    const held = new Set(applied.flatMap((one) => one.held));
+    const held = new Set((await changeBoth(changes, signal)).flat());
+    const repaired = this.#repaired;
     await this.#conntrack?.flush(plan.patterns, repaired, signal);
+    this.#repaired = false;
     const added = [...wanted].filter((key) => !held.has(key));
     const removed = [...held].filter((key) => !wanted.has(key));
     return { added, removed, unchanged: wanted.size - added.length, repaired };
@@ -127,8 +142,8 @@ class IptablesBackend implements RuleBackend {
     // Not to be aborted: it is little.
     const { signal } = new AbortController();
     const chains = [chainsOfGuest(this.#guest)];
-    const removed = FAMILIES.map((family) => removeChains(new Xtables(family, this.#variant), chains, signal));
-    this.#bothOf(await Promise.allSettled(removed), signal);
+    const removals = FAMILIES.map((family) => () => removeChains(new Xtables(family, this.#variant), chains, signal));
+    await changeBoth(removals, signal);
     this.#guest = undefined;
   }
 
@@ -158,23 +173,34 @@ class IptablesBackend implements RuleBackend {
       if ((await changedInterfaces([device])).length > 0) changed.push(device.name);
     if (changed.length === 0) return;
     const frame = frameOf(scope, this.#reach);
-    for (const table of this.#tables) await table.release(frame, changed, signal);
+    const releases = this.#tables.map((table) => () => table.release(frame, changed, signal));
+    await changeBoth(releases, signal);
     await refuseChanged(scope.interfaces);
   }
+}
 
-  /** Each IP version is changed in one step, but they are two. */
-  #bothOf<T>(ends: readonly PromiseSettledResult<T>[], signal: AbortSignal): T[] {
-    signal.throwIfAborted();
-    const done = ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
-    const failed = ends.flatMap((end, index) => (end.status === "rejected" ? [{ index, cause: end.reason }] : []));
-    const [first] = failed;
-    if (first === undefined) return done;
-    if (done.length === 0 || !(first.cause instanceof XFilterError)) throw first.cause;
-    const [changed, not] = first.index === 0 ? ["IPv6", "IPv4"] : ["IPv4", "IPv6"];
-    const { code, message, advice } = first.cause;
-    const what = `${changed} was changed as planned, ${not} was not: ${message.slice(0, -advice.length).trim()}`;
-    throw new XFilterError(code, what, advice, { cause: first.cause });
+/**
+ * Each IP version is changed in one step, but they are two: one after the other, as legacy ones share a lock. That one fails keeps the other from
+ * nothing.
+ */
+async function changeBoth<T>(changes: readonly (() => Promise<T>)[], signal: AbortSignal): Promise<T[]> {
+  const done: T[] = [];
+  const failed: { index: number; cause: unknown }[] = [];
+  for (const [index, change] of changes.entries()) {
+    try {
+      done.push(await change());
+    } catch (cause) {
+      failed.push({ index, cause });
+    }
   }
+  signal.throwIfAborted();
+  const [first] = failed;
+  if (first === undefined) return done;
+  if (done.length === 0 || !(first.cause instanceof XFilterError)) throw first.cause;
+  const [changed, not] = first.index === 0 ? ["IPv6", "IPv4"] : ["IPv4", "IPv6"];
+  const { code, message, advice } = first.cause;
+  const what = `${changed} was changed as planned, ${not} was not: ${message.slice(0, -advice.length).trim()}`;
+  throw new XFilterError(code, what, advice, { cause: first.cause });
 }
 
 function frameOf(scope: GuestScope, { attachments }: Reach): Frame {

@@ -43,10 +43,6 @@ export class FilterTable {
     return this.#xtables.name;
   }
 
-  get known(): boolean {
-    return this.#held !== undefined;
-  }
-
   /** Asks for all that is needed, without changing anything. */
   async test(frame: Frame, signal: AbortSignal): Promise<void> {
     const { family } = this.#xtables;
@@ -90,9 +86,7 @@ export class FilterTable {
   /** Makes it hold the patterns, in one step. If it fails, what is held is not known. */
   async apply(frame: Frame, patterns: readonly KeyedPattern[], signal: AbortSignal): Promise<Applied> {
     if (this.#held === undefined) await this.look(frame, signal);
-    const leads = JSON.stringify(jumps(frame));
-    this.#broken ||= leads !== this.#leads;
-    this.#leads = leads;
+    this.#broken ||= JSON.stringify(jumps(frame)) !== this.#leads;
     const whole = this.#broken;
     try {
       return await this.#change(frame, patterns, signal);
@@ -126,6 +120,7 @@ export class FilterTable {
       await this.#xtables.restore(commands, signal);
       if (reframed) this.#made = null;
     }
+    this.#leads = JSON.stringify(jumps(frame));
     this.#wanted = wanted;
     this.#held = { rules: wanted, counts };
     this.#broken = false;
@@ -197,8 +192,8 @@ async function emptyChains(xtables: Xtables, guests: readonly string[], signal: 
       await xtables.restore([`-F ${guest}_o`, `-F ${guest}_i`], signal);
       there.push(guest);
     } catch (error) {
-      // There are none.
-      if (!refused(error)) throw error;
+      // There are none. Any other failure leaves in force what is there.
+      if (!refused(error) || !/No chain/.test((error as XFilterError).message)) throw error;
     }
   }
   if (there.length === 0) return;
