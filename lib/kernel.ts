@@ -3,7 +3,7 @@ import type { NativeKernel } from "./native.ts";
 /** What was found out about a guest's kernel, and how. Strings come from the guest: escape them where you print them. */
 export interface Kernel {
   /** Form of the memory image; "qemu" for a guest that runs. */
-  readonly format: "elf" | "lime" | "raw" | "qemu";
+  readonly format: "elf" | "xen" | "lime" | "raw" | "qemu";
   /** Bytes of guest memory that the image holds, or the guest has. */
   readonly memoryBytes: bigint;
   readonly architecture: "x86_64";
@@ -14,7 +14,7 @@ export interface Kernel {
   readonly pagingLevels: 4 | 5;
   /** Bytes by which the kernel's virtual addresses are moved (KASLR); 0 without. */
   readonly kaslrOffset: bigint;
-  /** The kernel's `phys_base`: where it lies in physical memory. May be negative. */
+  /** The kernel's `phys_base`: where it lies in physical memory. May be negative; 0 of a paravirtual guest of Xen. */
   readonly physBase: bigint;
   /** GNU build id in hex, or null where the image tells none. */
   readonly buildId: string | null;

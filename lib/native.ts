@@ -140,7 +140,7 @@ export interface NativeChanges {
 }
 
 export interface NativeKernel {
-  format: "elf" | "lime" | "raw" | "qemu";
+  format: "elf" | "xen" | "lime" | "raw" | "qemu";
   memoryBytes: bigint;
   architecture: "x86_64";
   release: string;

@@ -14,6 +14,8 @@ const packages: Record<string, string> = {
   nft: "nftables",
   nsenter: "util-linux",
   makedumpfile: "makedumpfile",
+  "mkfs.ext4": "e2fsprogs",
+  depmod: "kmod",
 };
 
 export function missingProgram(program: string): Error {

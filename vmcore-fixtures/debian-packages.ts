@@ -152,4 +152,15 @@ export class DebianSuite {
   async unpack(debianPackage: DebianPackage, into: string): Promise<void> {
     await run("dpkg-deb", ["-x", await this.download(debianPackage), into]);
   }
+
+  /** Downloads packages with all that they depend on, as on a machine that has nothing yet; returns the paths. */
+  async downloadWithDependencies(names: readonly string[]): Promise<string[]> {
+    const install = [...this.options(), "--no-install-recommends", "-y", "install", ...names];
+    const plan = (await run("apt-get", ["-s", ...install])).toString();
+    await run("apt-get", ["-qq", "--download-only", ...install]);
+    // Inst NAME (VERSION ARCHIVE… [ARCHITECTURE]) …
+    return [...plan.matchAll(/^Inst (\S+) \((\S+) .*?\[(\w+)\]\)/gm)].map(([, name, version, architecture]) =>
+      join(this.directory, "archives", `${name}_${version!.replace(":", "%3a")}_${architecture}.deb`),
+    );
+  }
 }

@@ -24,11 +24,23 @@ bool isBanner(std::span<const std::byte> bytes) {
          !releaseOfBanner(text.substr(0, end)).empty();
 }
 
-/// The guest's bytes from `start` on, at most two banners long: across pieces of host memory.
-std::vector<std::byte> copyAcross(const PhysicalMemory& memory, PhysicalAddress start, uint64_t size) {
+/// From `at` to the end of its page, the bytes of an image all of which lies in memory moved by `moved`, or
+/// scattered if there is no such distance; empty where there is nothing of it.
+std::span<const std::byte> imageBytes(const AddressSpace& space, std::optional<uint64_t> moved,
+                                      VirtualAddress at) {
+  const auto translation = space.translate(at);
+  if (!translation || (moved && translation->physical.value != at.value + *moved)) return {};
+  const auto bytes = space.memory().view(translation->physical);
+  const uint64_t left = translation->pageSize - at.value % translation->pageSize;
+  return bytes.first(std::min<uint64_t>({bytes.size(), left, kPiece}));
+}
+
+/// The same across pages.
+std::vector<std::byte> copyAcross(const AddressSpace& space, std::optional<uint64_t> moved,
+                                  VirtualAddress start, uint64_t size) {
   std::vector<std::byte> copy;
   while (copy.size() < size) {
-    const auto bytes = memory.view(start + copy.size());
+    const auto bytes = imageBytes(space, moved, start + copy.size());
     if (bytes.empty()) break;
     copy.insert(copy.end(), bytes.begin(),
                 bytes.begin() + std::min<uint64_t>(bytes.size(), size - copy.size()));
@@ -63,58 +75,34 @@ std::string_view releaseOfBanner(std::string_view banner) {
 std::optional<KernelImage> findKernelImage(const AddressSpace& space, Budget& budget) {
   const VirtualAddress areaEnd = kKernelImageBase + kKernelImageSize;
   KernelImage image;
-  uint64_t moved = 0;  // from virtual to physical
-  const auto mapped = [&](VirtualAddress at) {
-    const auto translation = space.translate(at);
-    return translation && translation->physical.value == at.value + moved ? translation->pageSize : 0;
-  };
-
+  std::optional<uint64_t> moved;  // from virtual to physical
   for (VirtualAddress at = kKernelImageBase; !image.start && at < areaEnd; at = at + kImageAlignment) {
     const auto translation = space.translate(at);
     if (!translation) continue;
     image.start = at;
-    moved = translation->physical.value - at.value;
+    if (!space.memory().scattered()) moved = translation->physical.value - at.value;
   }
   // What maps the area from its very beginning is not a kernel's table but one that it was started with: it
   // unmaps what lies below its image (cleanup_highmap).
   if (!image.start || image.start == kKernelImageBase) return std::nullopt;
-  image.physBase = static_cast<int64_t>(moved + kKernelImageBase.value);
+  if (moved) image.physBase = static_cast<int64_t>(*moved + kKernelImageBase.value);
   image.kaslrOffset = image.start.value - kLinkedStart.value;
 
   // The image has holes (what the kernel needed to start was given back), and modules lie behind it.
   for (VirtualAddress at = image.start;
        at < areaEnd && image.banners.size() < kMaxBanners && budget.spend();) {
-    uint64_t size = 0;
-    while (at.value + size < areaEnd.value && budget.spend()) {
-      const uint64_t page = mapped(at + size);
-      if (page == 0) break;
-      size += page - (at.value + size) % page;
-    }
-    if (size == 0) {
+    const auto bytes = imageBytes(space, moved, at);
+    if (bytes.empty()) {
       at = {(at.value | (kPageSize - 1)) + 1};
       continue;
     }
-    for (uint64_t done = 0; done < size && budget.spendLong();) {
-      const auto bytes = space.memory().view({at.value + done + moved});
-      if (bytes.empty()) {
-        done += kPageSize;
-        continue;
-      }
-      const uint64_t left = size - done;
-      const uint64_t piece = std::min<uint64_t>(bytes.size(), left);
-      // A banner may begin at the end of a piece of host memory and go on in the next.
-      const uint64_t seam = piece < left ? std::min<uint64_t>(piece, kMaxBanner) : 0;
-      const uint64_t part = std::min(piece - seam, kPiece);
-      if (part > 0) {
-        findBanners(bytes.first(piece), part, at + done, budget, image.banners);
-        done += part;
-      } else {
-        const auto copy = copyAcross(space.memory(), {at.value + done + moved}, seam + kMaxBanner);
-        findBanners(copy, seam, at + done, budget, image.banners);
-        done += seam;
-      }
-    }
-    at = at + size;
+    if (!budget.spendLong()) break;
+    // A banner may begin at the end of a piece of host memory and go on in the next.
+    const uint64_t seam = std::min<uint64_t>(bytes.size(), kMaxBanner);
+    const VirtualAddress last = at + (bytes.size() - seam);
+    findBanners(bytes, bytes.size() - seam, at, budget, image.banners);
+    findBanners(copyAcross(space, moved, last, seam + kMaxBanner), seam, last, budget, image.banners);
+    at = at + bytes.size();
   }
   if (image.banners.empty()) return std::nullopt;
   return image;

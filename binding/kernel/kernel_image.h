@@ -22,14 +22,15 @@ constexpr bool isInKernelImage(VirtualAddress address) {
 /// A kernel's image as page tables show it, found without its own word for it.
 struct KernelImage {
   VirtualAddress start;  // the first mapped page: _text
-  int64_t physBase = 0;
+  int64_t physBase = 0;  // 0 where the image is scattered
   uint64_t kaslrOffset = 0;
   /// Where texts lie that look as `linux_banner` does. One of them is it, which the symbol table decides.
   std::vector<VirtualAddress> banners;
 };
 
 /// The image that an address space maps: pages from `start` on that lie in physical memory as they do in
-/// virtual, with at least one banner among them. Empty if there is none.
+/// virtual, or anywhere in one that is scattered, with at least one banner among them. Empty if there is
+/// none.
 std::optional<KernelImage> findKernelImage(const AddressSpace& space, Budget& budget);
 
 /// "6.1.0-18-amd64" of "Linux version 6.1.0-18-amd64 (…) …"; empty if the text is no banner.

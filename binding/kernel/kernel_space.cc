@@ -93,10 +93,15 @@ std::optional<KernelSpace> proveKernelSpace(const PhysicalMemory& memory, const 
 }
 
 std::optional<AddressSpace> spaceOfKernel(const KernelSpace& found, VirtualAddress rootTable) {
-  const PhysicalAddress root{rootTable.value - kKernelImageBase.value +
-                             static_cast<uint64_t>(found.physBase)};
+  const PhysicalMemory& memory = found.space.memory();
+  PhysicalAddress root{rootTable.value - kKernelImageBase.value + static_cast<uint64_t>(found.physBase)};
+  if (memory.scattered()) {
+    const auto mapped = found.space.translate(rootTable);
+    if (!mapped) return std::nullopt;
+    root = mapped->physical;
+  }
   if (root.value % kPageSize != 0) return std::nullopt;
-  const AddressSpace space(found.space.memory(), root, found.space.levels());
+  const AddressSpace space(memory, root, found.space.levels());
   const auto self = space.translate(rootTable);
   return self && self->physical == root ? std::optional(space) : std::nullopt;
 }

@@ -5,7 +5,8 @@
 
 namespace xfilter {
 
-/// A guest-physical address. A type of its own, so that it never passes for a virtual one.
+/// A guest-physical address, as page tables hold it: of a paravirtual guest of Xen, one of the machine. A
+/// type of its own, so that it never passes for a virtual one.
 struct PhysicalAddress {
   uint64_t value = 0;
 

@@ -5,15 +5,16 @@
 #include <cstring>
 
 #include "memory/elf_core.h"
+#include "memory/elf_header.h"
 #include "memory/lime.h"
+#include "memory/xen_core.h"
 
 namespace xfilter {
 namespace {
 
 constexpr char kSupply[] =
-    "Give an ELF core of QEMU or libvirt (`dump-guest-memory`, `virsh dump --memory-only`), a LiME dump, or "
-    "a "
-    "raw file of the guest's RAM.";
+    "Give an ELF core of QEMU or libvirt (`dump-guest-memory`, `virsh dump --memory-only`), a core of Xen "
+    "(`xl dump-core`), a LiME dump, or a raw file of the guest's RAM.";
 
 // What people give by mistake, or what is not read yet. The names of formats, so that the error can say them.
 struct ForeignFormat {
@@ -60,6 +61,7 @@ struct Format {
   Result<ImageMap> (*read)(std::span<const std::byte> file);
 };
 constexpr std::array kFormats = {
+    Format{"xen", true, isXenCore, readXenCore},
     Format{"elf", true, isElf, readElfCore},
     Format{"lime", true, isLime, readLime},
     Format{"raw", false, isRaw, readRaw},
@@ -108,6 +110,7 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, std::span<co
 Image::Image(std::unique_ptr<MappedFile> file, std::string_view format, ImageMap map)
     : file_(std::move(file)),
       format_(format),
+      scattered_(map.scattered),
       vmcoreinfoNote_(std::move(map.vmcoreinfoNote)),
       vcpus_(std::move(map.vcpus)) {
   // /proc/vmcore has a segment for the kernel's text beside the one of the memory that it lies in: where

@@ -23,6 +23,7 @@ struct ImageMap {
   std::vector<ImageSegment> segments;
   std::string vmcoreinfoNote{};
   std::vector<VcpuRegisters> vcpus{};
+  bool scattered = false;
 };
 
 /// Where a piece of guest-physical memory lies in a file, in the user's words.
@@ -49,7 +50,8 @@ class Image final : public PhysicalMemory {
   std::string_view vmcoreinfoNote() const override { return vmcoreinfoNote_; }
   std::span<const VcpuRegisters> vcpus() const override { return vcpus_; }
   std::string_view format() const override { return format_; }
-  bool claimsAllRam() const override { return format_ != "elf"; }
+  bool claimsAllRam() const override { return format_ == "raw" || format_ == "lime"; }
+  bool scattered() const override { return scattered_; }
   uint64_t fileSize() const { return file_->bytes().size(); }
   Result<void> intact() const override;
 
@@ -59,6 +61,7 @@ class Image final : public PhysicalMemory {
 
   std::unique_ptr<MappedFile> file_;
   std::string_view format_;
+  bool scattered_;
   std::vector<ImageSegment> segments_;  // ascending, disjoint
   std::vector<MemoryRange> ranges_;
   std::string vmcoreinfoNote_;

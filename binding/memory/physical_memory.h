@@ -78,13 +78,19 @@ class PhysicalMemory {
   /// Reads an epoch's copy of a page anew, in place. What is not a copy is always new.
   virtual void refresh(PhysicalAddress) const {}
 
+  /// Whether page tables hold other frame numbers than the guest's kernel counts by, and with them this
+  /// memory: those of the machine, as in paravirtual guests of Xen. What lies in one piece there, as the
+  /// kernel's image does, is scattered here, and no arithmetic leads from a virtual address to one of this
+  /// memory: only page tables do.
+  virtual bool scattered() const { return false; }
+
   /// The VMCOREINFO text that the source carries beside the memory, or an empty view.
   virtual std::string_view vmcoreinfoNote() const { return {}; }
 
   /// The registers of the guest's vCPUs, where the source tells them.
   virtual std::span<const VcpuRegisters> vcpus() const { return {}; }
 
-  /// "elf", "raw", …
+  /// "elf", "xen", "raw", …
   virtual std::string_view format() const = 0;
 
   /// Whether the source has all of the guest's RAM, or else was cut off: dumps that leave pages out have not.

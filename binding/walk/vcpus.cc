@@ -122,7 +122,8 @@ Result<std::vector<VcpuTask>> readVcpus(const Kernel& kernel, std::span<const Vc
   if (vcpus.empty()) {
     return failure(
         "REGISTERS_NOT_FOUND", "This image does not tell the registers of the guest's CPUs.",
-        "Only ELF cores carry them: take one with `dump-guest-memory` or `virsh dump --memory-only`.");
+        "Only ELF cores carry them: take one with `dump-guest-memory`, `virsh dump --memory-only` or "
+        "`xl dump-core`.");
   }
   VcpuReader reader(kernel, stop);
   std::vector<VcpuTask> tasks;

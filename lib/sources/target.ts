@@ -2,8 +2,8 @@ import { resolve } from "node:path";
 import { argumentTypeError, XFilterError } from "../errors.ts";
 
 /**
- * A guest's memory image: an ELF64 core (QEMU's `dump-guest-memory`, `virsh dump --memory-only`, `/proc/vmcore`) or a
- * raw file of its RAM. The format is found by content.
+ * A guest's memory image: an ELF64 core (QEMU's `dump-guest-memory`, `virsh dump --memory-only`, `/proc/vmcore`), a core
+ * file of Xen (`xl dump-core`), a LiME dump or a raw file of its RAM. The format is found by content.
  */
 export interface VmcoreTarget {
   /** Path of the image, as the file system knows it: no prefix, relative to the working directory. */

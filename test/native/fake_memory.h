@@ -61,12 +61,15 @@ class FakeMemory final : public PhysicalMemory {
 
   bool live() const override { return isLive; }
   bool copies() const override { return isCopied; }
+  bool scattered() const override { return isScattered; }
   std::unique_ptr<PhysicalMemory> epoch(size_t pass) const override;
 
   std::string_view note;
   /// A guest that runs: it does something whenever a pass over it begins (the first one is 1), or a page is
   /// looked at.
   bool isLive = false;
+  /// Whether its addresses are a machine's, as those of a paravirtual guest are.
+  bool isScattered = false;
   /// Whether it is read through epochs, which copy a page when it is first looked at.
   bool isCopied = false;
   std::function<void(int epoch)> onEpoch;

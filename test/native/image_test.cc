@@ -10,6 +10,7 @@
 
 #include "doctest/doctest.h"
 #include "elf_builder.h"
+#include "xen_core_builder.h"
 
 using namespace xfilter;
 using namespace xfilter::test;
@@ -82,6 +83,21 @@ TEST_CASE("image: memory that a segment does not store reads as zero, page by pa
   CHECK((*image)->view({0x2010}).size() == kPageSize - 0x10);
   CHECK((*image)->nextStored({0}).size == kPageSize);
   CHECK((*image)->nextStored({0x2000}).size == 0);
+}
+
+TEST_CASE("image: a core of Xen is known by its sections, and its pages are found by the frames it names") {
+  XenCoreBuilder core;
+  core.add(".xen_pages", page('a') + page('b')).words(".xen_p2m", {0, 0x70, 1, 0x30});
+  const TemporaryFile file(core.build());
+  const auto image = Image::open(file.path());
+  REQUIRE(image.has_value());
+  CHECK((*image)->format() == "xen");
+  CHECK((*image)->scattered());
+  CHECK_FALSE((*image)->claimsAllRam());
+  CHECK(byteAt(**image, 0x70'000) == 'a');
+  CHECK(byteAt(**image, 0x30'fff) == 'b');
+  CHECK(byteAt(**image, 0) == '-');
+  CHECK((*image)->nextStored({0}).start == PhysicalAddress{0x30'000});
 }
 
 TEST_CASE("image: of overlapping segments, as in /proc/vmcore, each address is served once") {

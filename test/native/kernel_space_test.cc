@@ -265,3 +265,38 @@ TEST_CASE("kernel space: an error about a kernel's symbols or types says of whic
   CHECK(kernel.error().code == std::string("SYMBOLS_NOT_FOUND"));
   CHECK(kernel.error().message.ends_with(" The guest's kernel is 6.1.0-56-amd64."));
 }
+
+TEST_CASE("kernel space: an image whose pages lie scattered is found by its page tables alone") {
+  FakeGuest guest;
+  const uint64_t pages = 8;
+  const PhysicalAddress frames = guest.allocate(pages * kPageSize);
+  for (uint64_t i = 0; i < pages; ++i)
+    guest.mapPage(kText + i * kPageSize, frames + (pages - 1 - i) * kPageSize);
+  // Across two pages that are neighbours only in the kernel's own space.
+  const VirtualAddress banner = kText + 3 * kPageSize - 20;
+  guest.write(banner, bytesOf(std::string_view(kBanner.data(), kBanner.size() + 1)));
+  guest.memory().registers = {{.cr3 = guest.root().value}};
+  const auto find = [&] {
+    Budget budget({}, std::chrono::minutes(1));
+    return findKernelSpaces(guest.memory(), budget);
+  };
+  CHECK_FALSE(find().has_value());  // no kernel's image lies so where addresses are the guest's own
+
+  guest.memory().isScattered = true;
+  const auto found = find();
+  REQUIRE(found.has_value());
+  const KernelSpace& kernel = found->front();
+  CHECK(kernel.imageStart == kText);
+  CHECK(kernel.physBase == 0);
+  REQUIRE(kernel.known.size() == 1);
+  CHECK(kernel.known[0].address == banner);
+
+  // The kernel's own root table is where page tables say that it is.
+  const VirtualAddress own = kText + 6 * kPageSize;
+  CHECK_FALSE(spaceOfKernel(kernel, own).has_value());  // nothing is in that page
+  const auto root = guest.memory().bytes(guest.root()).first(kPageSize);
+  std::copy(root.begin(), root.end(), guest.at(own).begin());
+  const auto space = spaceOfKernel(kernel, own);
+  REQUIRE(space.has_value());
+  CHECK(space->root() == frames + kPageSize);
+}

@@ -13,6 +13,7 @@
 #include "memory/image.h"
 #include "snapshot/snapshot.h"
 #include "walk/vcpus.h"
+#include "xen_core_builder.h"
 
 namespace xfilter::test {
 namespace {
@@ -63,15 +64,31 @@ void breakBytes(std::string& file, Random& random) {
   if (random() % 4 == 0) file.resize(random() % file.size());
 }
 
+std::string xenCore(bool paravirtual) {
+  const std::string page(kPageSize, 'p');
+  XenCoreBuilder core;
+  core.add(".xen_prstatus", XenCoreBuilder::context({{0x200, 4}, {0x1390, 0x5000}}));
+  core.add(".xen_pages", page + page + page);
+  if (paravirtual) {
+    core.words(".xen_p2m", {0, 7, 1, 8, 2, 3});
+  } else {
+    core.words(".xen_pfn", {0, 1, 0x10'0000});
+  }
+  return core.build();
+}
+
 Complaint readHeaders(Random& random) {
   const std::string page(kPageSize, 'p');
-  std::string file = ElfBuilder()
-                         .note("VMCOREINFO", "OSRELEASE=6.1.0\nSYMBOL(swapper_pg_dir)=ffffffff82810000\n")
-                         .note("QEMU", std::string(440, '\1'))
-                         .load(0x1000, page + page)
-                         .load(0x8000, page, 4 * kPageSize)
-                         .load(0x1'0000'0000, page)
-                         .build();
+  const uint64_t kind = random() % 4;
+  std::string file =
+      kind < 2 ? xenCore(kind == 0)
+               : ElfBuilder()
+                     .note("VMCOREINFO", "OSRELEASE=6.1.0\nSYMBOL(swapper_pg_dir)=ffffffff82810000\n")
+                     .note("QEMU", std::string(440, '\1'))
+                     .load(0x1000, page + page)
+                     .load(0x8000, page, 4 * kPageSize)
+                     .load(0x1'0000'0000, page)
+                     .build();
   breakBytes(file, random);
   const int fd = memfd_create("fuzz", MFD_CLOEXEC);
   if (fd < 0 || write(fd, file.data(), file.size()) != static_cast<ssize_t>(file.size()))
