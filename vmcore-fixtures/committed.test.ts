@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { introspect } from "../lib/index.ts";
 import { compare } from "../test/kernels/compare.ts";
 import type { Truth } from "./truth.ts";
-import { unpack } from "./unpack.ts";
+import { type UnpackedFixture, unpack, unpackCore } from "./unpack.ts";
 
 it("unpacks once, whoever else does the same at that time", async () => {
   const [first, second] = await Promise.all([unpack(), unpack()]);
@@ -13,8 +13,11 @@ it("unpacks once, whoever else does the same at that time", async () => {
   expect(statSync(first.image).ino).toBe(ino);
 });
 
-it("is read as its guest described itself", async () => {
-  const { image, truth } = await unpack();
+it.each<[string, () => Promise<UnpackedFixture>]>([
+  ["the image", unpack],
+  ["the core of a domain of Xen", unpackCore],
+])("is read as its guest described itself: %s", async (_, unpacked) => {
+  const { image, truth } = await unpacked();
   const guest = await introspect(image);
   try {
     const reading = (await guest.snapshot()).toJSON();

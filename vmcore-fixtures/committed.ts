@@ -17,6 +17,13 @@ const brotliOptions = {
   },
 };
 
+/** As small as it gets; of an image that takes minutes. */
+export function compressed(bytes: Buffer): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    brotliCompress(bytes, brotliOptions, (error, result) => (error ? reject(error) : resolve(result)));
+  });
+}
+
 /**
  * QEMU puts section headers between the ELF header and the program headers. makedumpfile 1.7.2 does not look at e_phoff
  * and expects the program headers at 64: they are moved there, and the section, which nobody needs, is forgotten.
@@ -39,9 +46,7 @@ export async function packCommitted(fixture: Fixture): Promise<number> {
     await writeFile(join(work, "whole.elf"), programHeadersFirst(await readFile(fixture.elf!)));
     await run("makedumpfile", ["-E", "-d", "31", join(work, "whole.elf"), join(work, "small.elf")]);
     const small = await readFile(join(work, "small.elf"));
-    const packed = await new Promise<Buffer>((resolve, reject) => {
-      brotliCompress(small, brotliOptions, (error, result) => (error ? reject(error) : resolve(result)));
-    });
+    const packed = await compressed(small);
     await mkdir(join(here, "images"), { recursive: true });
     const names = [committedTruth, "images/linux-6.1.guest.json", committedImage];
     for (const [index, content] of [...texts, packed].entries()) await writeFile(join(here, names[index]!), content);

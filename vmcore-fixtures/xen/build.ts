@@ -1,7 +1,8 @@
 import { parseArgs } from "node:util";
 import { cacheDirectory } from "../cache.ts";
+import { committedCore, packCore } from "./committed.ts";
 import { buildCores, presentCores } from "./cores.ts";
-import { domainRecipes } from "./recipes.ts";
+import { committedDomain, domainRecipes } from "./recipes.ts";
 
 const usage = `Usage: npm run fixtures:xen -- [NAME…] [--list] [--force]
 
@@ -10,12 +11,18 @@ Without a name: all of ${domainRecipes.map(({ name }) => name).join(", ")}.
 
   --list    show what is there, build nothing
   --force   build again what is there
+  --pack    make the core that is committed of ${committedDomain}
 `;
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { list: { type: "boolean" }, force: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+    options: {
+      list: { type: "boolean" },
+      force: { type: "boolean" },
+      pack: { type: "boolean" },
+      help: { type: "boolean", short: "h" },
+    },
   });
   if (values.help) return void process.stdout.write(usage);
   const names = positionals.length > 0 ? positionals : domainRecipes.map(({ name }) => name);
@@ -25,6 +32,13 @@ async function main(): Promise<void> {
       const core = present.find((candidate) => candidate.name === name);
       process.stdout.write(`${name}\t${core?.directory ?? "missing"}\t${varies}\n`);
     }
+    return;
+  }
+  if (values.pack) {
+    const [core] = presentCores([committedDomain]);
+    if (!core) throw new Error(`Build ${committedDomain} first`);
+    process.stderr.write("Compressing takes a few minutes\n");
+    process.stdout.write(`${committedCore}\t${await packCore(core)} bytes\n`);
     return;
   }
   const abort = new AbortController();
