@@ -80,6 +80,8 @@ export async function labDisk(log: (line: string) => void): Promise<LabDisk> {
     // No script of theirs is run, so /bin and /usr/bin stay two, and the shell has no second name.
     for (const part of await suite.downloadWithDependencies(tools)) await run("dpkg-deb", ["-x", part, path("root")]);
     await symlink("bash", path("root/bin/sh"));
+    await rm(path("root/var/run"), { recursive: true, force: true });
+    await symlink("/run", path("root/var/run"));
     log("xen: making Dom0's disk");
     await installModules(path("kernel"), path("root"));
     await writeFile(path("root/lab-init"), await readFile(join(sources, "init")), { mode: 0o755 });

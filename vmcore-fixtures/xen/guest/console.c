@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -16,10 +17,13 @@ static void must(int result, const char *what) {
 
 int main(void) {
   struct termios settings;
-  must(mount("devtmpfs", "/dev", "devtmpfs", 0, NULL), "devtmpfs"); /* the one that init mounts again */
   must(tcgetattr(0, &settings), "tcgetattr");
   cfmakeraw(&settings);
   must(tcsetattr(0, TCSANOW, &settings), "tcsetattr");
-  must(symlink("hvc0", "/dev/vport0p1"), "/dev/vport0p1");
+  /* There is one devtmpfs, which init mounts on /dev; what is in it stays. */
+  must(mkdir("/devices", 0755), "mkdir");
+  must(mount("devtmpfs", "/devices", "devtmpfs", 0, NULL), "mount");
+  must(symlink("hvc0", "/devices/vport0p1"), "symlink");
+  must(umount("/devices"), "umount");
   must(execl("/init", "init", NULL), "/init");
 }
