@@ -1,14 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { copyFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDirectory, guestSources, hash, here, liveSources } from "../cache.ts";
 import { run } from "../command.ts";
-import { type DebianPackage, DebianSuite } from "../debian-packages.ts";
-import { packGuest } from "../guest-programs.ts";
-import { KernelTree } from "../kernel-tree.ts";
-import { modulesOf, recipes } from "../recipes.ts";
+import type { DebianPackage } from "../debian-packages.ts";
 import { parseTranscript, type Truth } from "../truth.ts";
 import { Dom0, ScriptError } from "./dom0.ts";
+import { bootFiles, configuration } from "./domain.ts";
 import { labDisk } from "./lab-disk.ts";
 import { type DomainRecipe, domainRecipes } from "./recipes.ts";
 
@@ -30,6 +28,7 @@ export interface BuildOptions {
 /** Programs of paravirtual domains crash under emulation now and then, and the guest fails with them. */
 const attempts = 6;
 const guestSeconds = 900;
+const dumpSeconds = 300;
 const marker = "file /proc/version ";
 
 function filesBelow(directory: string, without: string): string[] {
@@ -41,7 +40,7 @@ function filesBelow(directory: string, without: string): string[] {
 
 function key(recipe: DomainRecipe): string {
   const { varies: _, ...settings } = recipe;
-  const builders = ["guest-programs.ts", "initramfs.ts", "kernel-tree.ts", "xen/cores.ts", "xen/dom0/core.sh"];
+  const builders = ["guest-programs.ts", "initramfs.ts", "kernel-tree.ts", "xen/domain.ts", "xen/dom0/core.sh"];
   const own = [...builders.map((name) => join(here, name)), ...filesBelow(join(here, "xen/guest"), "")];
   const files = [...own, ...filesBelow(guestSources, liveSources)];
   return hash([JSON.stringify(settings), ...files.map((path) => readFileSync(path))]);
@@ -67,55 +66,6 @@ export function presentCores(names: readonly string[] = domainRecipes.map(({ nam
   });
 }
 
-/** What the domain boots: the images' guest, whose recorder speaks to the console. */
-async function bootFiles(recipe: DomainRecipe, share: string, work: string): Promise<DebianPackage[]> {
-  const suite = new DebianSuite(recipe.suite, join(cacheDirectory(), ".apt", recipe.suite));
-  await mkdir(work);
-  await suite.update();
-  const packages = await suite.kernelPackages(recipe.kernelPackage);
-  for (const part of packages) await suite.unpack(part, join(work, "kernel"));
-  const tree = await KernelTree.open(join(work, "kernel"));
-  const [standard] = recipes;
-  const modules = await tree.modules(modulesOf(standard!));
-  const console = join(work, "console");
-  await run("gcc", [
-    "-static",
-    "-O1",
-    "-s",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-o",
-    console,
-    join(here, "xen/guest/console.c"),
-  ]);
-  const first = { path: "console", content: await readFile(console), mode: 0o755 };
-  await copyFile(
-    await packGuest(modules, "standard", [first], join(work, "guest")),
-    join(share, `${recipe.name}.initramfs`),
-  );
-  await copyFile(tree.kernel(), join(share, `${recipe.name}.kernel`));
-  return packages;
-}
-
-function configuration({ name, type, megabytes, vcpus, commandLine }: DomainRecipe): string {
-  const extra = `console=hvc0 panic=-1 net.ifnames=0 rdinit=/console ${commandLine}`.trim();
-  return [
-    `name = "${name}"`,
-    `type = "${type}"`,
-    `kernel = "/share/${name}.kernel"`,
-    `ramdisk = "/share/${name}.initramfs"`,
-    `extra = "${extra}"`,
-    `memory = ${megabytes}`,
-    `vcpus = ${vcpus}`,
-    'on_crash = "preserve"',
-    'on_reboot = "preserve"',
-    // Emulated, the clock of such a domain stands still otherwise.
-    ...(type === "pvh" ? ['tsc_mode = "native"'] : []),
-    "",
-  ].join("\n");
-}
-
 /** The recorder's words, behind what the kernel said on the same console. */
 function transcriptOf(console: Buffer): Buffer {
   const start = console.indexOf(`\n${marker}`);
@@ -128,11 +78,11 @@ async function takeCore(dom0: Dom0, recipe: DomainRecipe, log: (line: string) =>
   await writeFile(join(dom0.share, `${recipe.name}.cfg`), configuration(recipe));
   for (let attempt = 1; ; ++attempt) {
     try {
-      await dom0.run(`NAME=${recipe.name}\n${script}`, guestSeconds);
+      await dom0.run(`NAME=${recipe.name}\nDEADLINE=${guestSeconds}\n${script}`, guestSeconds + dumpSeconds);
       return;
     } catch (error) {
       if (!(error instanceof ScriptError) || error.code !== 3 || attempt === attempts) throw error;
-      log(`${recipe.name}: its guest failed, once more`);
+      log(`${recipe.name}: its guest failed, once more. ${error.message}`);
     }
   }
 }
