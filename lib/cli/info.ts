@@ -6,7 +6,13 @@ import { type Context, guestCommand } from "./command.ts";
 import type { Output } from "./output.ts";
 import type { Column } from "./table.ts";
 
-const FORMATS = { elf: "an ELF core", xen: "a core of Xen", lime: "a LiME dump", raw: "a raw image", qemu: "a running QEMU" };
+const FORMATS = {
+  elf: "an ELF core",
+  xen: "a core of Xen",
+  lime: "a LiME dump",
+  raw: "a raw image",
+  qemu: "a running QEMU",
+};
 const FROM = { guest: "the guest's own memory", file: "a file that was given" };
 
 const STEP_COLUMNS: readonly Column[] = [
