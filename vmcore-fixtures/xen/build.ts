@@ -2,12 +2,13 @@ import { parseArgs } from "node:util";
 import { cacheDirectory } from "../cache.ts";
 import { committedCore, packCore } from "./committed.ts";
 import { buildCores, presentCores } from "./cores.ts";
-import { committedDomain, domainRecipes } from "./recipes.ts";
+import { committedDomain, domainRecipes, usualDomains } from "./recipes.ts";
 
 const usage = `Usage: npm run fixtures:xen -- [NAME…] [--list] [--force]
 
 Boots Xen and its Dom0, starts domains there and takes their cores into the cache (${cacheDirectory()}).
-Without a name: all of ${domainRecipes.map(({ name }) => name).join(", ")}.
+Domains: ${domainRecipes.map(({ name }) => name).join(", ")}.
+Without a name: ${usualDomains.map(({ name }) => name).join(", ")}.
 
   --list    show what is there, build nothing
   --force   build again what is there
@@ -25,7 +26,8 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return void process.stdout.write(usage);
-  const names = positionals.length > 0 ? positionals : domainRecipes.map(({ name }) => name);
+  const names =
+    positionals.length > 0 ? positionals : (values.list ? domainRecipes : usualDomains).map(({ name }) => name);
   const present = presentCores(names);
   if (values.list) {
     for (const { name, varies } of domainRecipes.filter((recipe) => names.includes(recipe.name))) {

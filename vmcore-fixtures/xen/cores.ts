@@ -28,7 +28,7 @@ export interface BuildOptions {
 /** Programs of paravirtual domains crash under emulation now and then, and the guest fails with them. */
 const attempts = 6;
 const guestSeconds = 900;
-const dumpSeconds = 300;
+const dumpSeconds = 2400;
 const marker = "file /proc/version ";
 
 function filesBelow(directory: string, without: string): string[] {
