@@ -35,6 +35,6 @@ export const domainRecipes: readonly DomainRecipe[] = [
 
 /**
  * What is built unless it is asked for otherwise. Of a PVH domain `xl dump-core` tries every frame number below 4 GiB, one
- * by one, which takes more than ten minutes under emulation.
+ * by one, which takes ten minutes under emulation.
  */
 export const usualDomains = domainRecipes.filter(({ type }) => type !== "pvh");
