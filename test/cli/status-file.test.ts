@@ -56,7 +56,13 @@ it("a file that is no report is left out", () => {
 it("the status of a guest finds its report whatever bytes its name has", () => {
   newFile();
   const installed = [
-    { backend: "nftables", table: tablesOfGuest(GUEST)[1], guest: "qemu:/run/vm-\\xc3\\xa4...", interfaces: [], patterns: [] },
+    {
+      backend: "nftables",
+      table: tablesOfGuest(GUEST)[1],
+      guest: "qemu:/run/vm-\\xc3\\xa4...",
+      interfaces: [],
+      patterns: [],
+    },
   ];
   expect(joined(installed, readReports(directory))).toMatchObject([{ guest: GUEST, agent: process.pid }]);
 });
