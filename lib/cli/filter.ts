@@ -20,29 +20,32 @@ import { ServiceManager } from "./service-manager.ts";
 import { STATE_DIRECTORY, StatusFile } from "./status-file.ts";
 
 export function filterCommand(context: Context): Command {
-  const command = guestCommand(
+  let rules: readonly Rule[] = [];
+  const command: Command = guestCommand(
     "filter",
     "keep the firewall in step with rules and the guest's processes, until Ctrl-C",
     context,
-    async (invocation) => {
-      const flags = command.opts<FilterFlags>();
-      await filter(invocation, await readRules(flags.rules, invocation), flags);
-    },
-  );
+    (invocation) => filter(invocation, rules, command.opts<FilterFlags>()),
+  ).hook("preAction", async () => {
+    // What is wrong with them is told also while there is no guest.
+    rules = await readRules(command.opts<FilterFlags>().rules, context);
+  });
   return withFlags(command.requiredOption("--rules <FILE>", RULES_HELP));
 }
 
 export function blockCommand(context: Context): Command {
+  let rules: readonly Rule[] = [];
   const command: Command = guestCommand(
     "block",
     "drop what one user or process sends and receives, until Ctrl-C",
     context,
-    (invocation) => filter(invocation, [ruleOf(command.opts())], command.opts<FilterFlags>(), "until its time is over"),
+    (invocation) => filter(invocation, rules, command.opts<FilterFlags>(), "until its time is over"),
   ).hook("preAction", () => {
     const { uid, pid, comm } = command.opts<BlockFlags>();
     // It would be the whole guest.
     if (uid === undefined && pid === undefined && comm === undefined)
       command.error("error: it takes --uid, --pid or --comm");
+    rules = [ruleOf(command.opts())];
   });
   return withFlags(
     command

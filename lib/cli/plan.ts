@@ -10,15 +10,15 @@ import { FIREWALLS, type FirewallName, firewallOption } from "./firewalls.ts";
 import { RULES_HELP, readRules } from "./rules-file.ts";
 
 export function planCommand(context: Context): Command {
-  const command = guestCommand(
+  let rules: readonly Rule[] = [];
+  const command: Command = guestCommand(
     "plan",
     "print what rules would put in force for a guest as it is, and change nothing",
     context,
-    async (invocation) => {
-      const { rules, backend } = command.opts<{ rules: string; backend?: FirewallName }>();
-      await plan(invocation, await readRules(rules, invocation), backend);
-    },
-  );
+    (invocation) => plan(invocation, rules, command.opts<{ backend?: FirewallName }>().backend),
+  ).hook("preAction", async () => {
+    rules = await readRules(command.opts<{ rules: string }>().rules, context);
+  });
   return command
     .requiredOption("--rules <FILE>", RULES_HELP)
     .addOption(firewallOption("--backend", "what would hold them: what it cannot do for a guest that runs is refused"));

@@ -70,6 +70,14 @@ describe("xfilter rules check", () => {
   });
 });
 
+it.each([
+  ["filter", ["--rules", path("none")]],
+  ["plan", ["--rules", path("none")]],
+  ["block", ["--uid", "7", "--remote-port", "70000"]],
+])("%s with wrong rules says so, also while there is no guest", async (name, options) => {
+  expect(await xfilter([name, "qemu:/nowhere", ...options])).toMatchObject({ code: 2 });
+});
+
 describe("xfilter plan", () => {
   it("prints each pattern with whom it is about and the rule", async () => {
     const { stdout, stderr, code } = await xfilter(["plan", image, "--rules", path("rules")]);
