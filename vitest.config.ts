@@ -10,6 +10,8 @@ export default defineConfig({
       "test/examples/**/*.test.ts",
       "vmcore-fixtures/**/*.test.ts",
     ],
+    // One fewer than the machine has CPUs is the default, and of two it leaves one idle.
+    maxWorkers: "100%",
     setupFiles: ["test/property-seed.ts"],
     testTimeout: 30_000,
     // A second is short on a machine that does something else, too.

@@ -46,10 +46,10 @@ export async function measureDisturbed(setting: Setting): Promise<Disturbed[]> {
   const { backend, rounds, signal, tell } = setting;
   const network = new TablesNetwork("routed");
   const wire = await Wire.between(TAP, UP, PORT);
+  const sender = network.repeat("out", network.fromGuest(blocked), EVERY_US);
   const measured: Disturbed[] = [];
   try {
     sh("nft delete table netdev operator");
-    const sender = network.repeat("out", network.fromGuest(blocked), EVERY_US);
     for (const neighbour of neighbours(BACKENDS[backend]!.variant)) {
       const without = await alone(neighbour);
       const [bites, packets]: [number[], number[]] = [[], []];
@@ -65,9 +65,9 @@ export async function measureDisturbed(setting: Setting): Promise<Disturbed[]> {
       tell(`${backend}, ${one.by}: ${one.bites.p50.toFixed(0)} ms, worst ${one.bites.max.toFixed(0)} ms`);
       measured.push(one);
     }
-    sender.kill("SIGKILL");
     return measured;
   } finally {
+    sender.kill("SIGKILL");
     clearRulesets();
     await wire.close();
     network.close();
