@@ -24,11 +24,14 @@ describe("conntrack", () => {
     sh("nft delete table netdev operator");
   });
   afterAll(() => network?.close());
-  beforeEach(() => open());
+  beforeEach(async () => {
+    // Other tests' flows live on in this network.
+    sh("conntrack -F 2> /dev/null");
+    await open();
+  });
   afterEach(async () => {
     await backend.close({ keep: false });
     clearRulesets();
-    sh("conntrack -F 2> /dev/null");
   });
 
   async function open(): Promise<void> {
