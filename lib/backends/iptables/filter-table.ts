@@ -103,8 +103,9 @@ export class FilterTable {
     const { family } = this.#xtables;
     const wanted = rulesOf(frame, patterns);
     const held = this.#held!;
-    const applied = { held: patternsOf(held.rules).map(({ key }) => key), repaired: this.#damaged };
-    const [now, before] = [stanceOf(patterns), stanceOf(patternsOf(held.rules))];
+    const there = patternsOf(held.rules);
+    const applied = { held: there.map(({ key }) => key), repaired: this.#damaged };
+    const [now, before] = [stanceOf(patterns), stanceOf(there)];
     const reframed = this.#broken || JSON.stringify(now) !== JSON.stringify(before);
     const { chains } = frame;
     const broken = this.#broken;
