@@ -2,10 +2,11 @@
 
 #include <elf.h>
 
-#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "core_header.h"
 
 namespace xfilter::test {
 
@@ -13,7 +14,7 @@ namespace xfilter::test {
 /// it breaks in `header` or `segments` before `build`.
 class ElfBuilder {
  public:
-  Elf64_Ehdr header = coreHeader();
+  Elf64_Ehdr header = withSegments();
 
   struct Segment {
     Elf64_Phdr header{};
@@ -64,13 +65,8 @@ class ElfBuilder {
   }
 
  private:
-  static Elf64_Ehdr coreHeader() {
-    Elf64_Ehdr header{};
-    std::memcpy(header.e_ident, ELFMAG, SELFMAG);
-    header.e_ident[EI_CLASS] = ELFCLASS64;
-    header.e_ident[EI_DATA] = ELFDATA2LSB;
-    header.e_type = ET_CORE;
-    header.e_machine = EM_X86_64;
+  static Elf64_Ehdr withSegments() {
+    Elf64_Ehdr header = coreHeader();
     header.e_phoff = sizeof header;
     header.e_phentsize = sizeof(Elf64_Phdr);
     return header;

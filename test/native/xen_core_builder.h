@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core_header.h"
+
 namespace xfilter::test {
 
 /// A core file as `xl dump-core` writes it: header, section headers, sections, their names. What a test wants
@@ -14,7 +16,7 @@ class XenCoreBuilder {
  public:
   static constexpr size_t kContextSize = 0x1430;
 
-  Elf64_Ehdr header = coreHeader();
+  Elf64_Ehdr header = withSections();
 
   struct Section {
     std::string name;
@@ -68,13 +70,8 @@ class XenCoreBuilder {
   }
 
  private:
-  static Elf64_Ehdr coreHeader() {
-    Elf64_Ehdr header{};
-    std::memcpy(header.e_ident, ELFMAG, SELFMAG);
-    header.e_ident[EI_CLASS] = ELFCLASS64;
-    header.e_ident[EI_DATA] = ELFDATA2LSB;
-    header.e_type = ET_CORE;
-    header.e_machine = EM_X86_64;
+  static Elf64_Ehdr withSections() {
+    Elf64_Ehdr header = coreHeader();
     header.e_shoff = sizeof header;
     header.e_shentsize = sizeof(Elf64_Shdr);
     return header;
