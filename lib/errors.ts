@@ -5,6 +5,7 @@ const CODES = [
   "SOURCE_TRUNCATED",
   "SOURCE_IO",
   "SOURCE_GONE",
+  "XEN_UNAVAILABLE",
   "PROCESS_UNKNOWN",
   "QMP_TIMEOUT",
   "QMP_INVALID",
@@ -59,6 +60,7 @@ const CODES = [
  * | `SOURCE_TRUNCATED` | the image ends before its own headers say so, or shrank while it was read |
  * | `SOURCE_IO` | reading it failed |
  * | `SOURCE_GONE` | the process that ran the guest has ended |
+ * | `XEN_UNAVAILABLE` | this is not Xen's Dom0, or its libraries are not installed or lack something |
  * | `PROCESS_UNKNOWN` | which process runs the guest could not be told, or it is not the one that was named |
  * | `QMP_TIMEOUT` | QEMU's monitor did not answer in time: mostly, another client holds it |
  * | `QMP_INVALID` | what answers is no QMP, or sends without end |
@@ -71,7 +73,7 @@ const CODES = [
  * | `PAUSE_BUDGET` | the guest was resumed before the walk was done, because `pauseBudgetMs` was over |
  * | `PAUSE_UNAVAILABLE` | the guest cannot be paused: only its QMP socket gives that power |
  * | `GUARD_GONE` | the process that resumes paused guests was killed |
- * | `KIND_UNSUPPORTED` | a kind of target that is known but not built yet (`xen:`) |
+ * | `KIND_UNSUPPORTED` | a guest that is made up in memory (`xfilter-core/testing`) has not what was asked for |
  * | `KERNEL_NOT_FOUND` | no Linux kernel was found in the image |
  * | `SYMBOLS_NOT_FOUND` | the kernel's symbol table (kallsyms) was not found, and none was given |
  * | `TYPES_NOT_FOUND` | the kernel carries no type information (BTF), and none was given |

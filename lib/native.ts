@@ -18,6 +18,32 @@ export interface Native {
    * only the system's.
    */
   runProgram(program: NativeProgram): NativeJob<NativeEnded>;
+  /** A domain of Xen as it is now; null: there is none of this id. Rejects with XEN_UNAVAILABLE, SOURCE_PERMISSION. */
+  xenDomain(id: number): NativeJob<NativeDomain | null>;
+  /** What xenstore has at this path; null: nothing. Rejects as `xenDomain` does. */
+  xenstoreRead(path: string): NativeJob<string | null>;
+  /** The names below this path; null: there is no such path. Rejects as `xenDomain` does. */
+  xenstoreList(path: string): NativeJob<string[] | null>;
+  /** Pauses are counted by Xen: each needs its own unpause. Rejects with SOURCE_GONE if the domain of this id is not this one, and as `xenDomain` does. */
+  xenPause(domain: NativeDomainId): NativeJob<void>;
+  xenUnpause(domain: NativeDomainId): NativeJob<void>;
+}
+
+/** One domain for as long as this machine runs: a guest that reboots keeps its uuid, and gets another id. */
+export interface NativeDomainId {
+  id: number;
+  /** 32 hex digits. */
+  uuid: string;
+}
+
+export interface NativeDomain extends NativeDomainId {
+  /** What Xen's hardware support contains is hvm: PVH, too. */
+  kind: "pv" | "hvm";
+  /** By anybody. */
+  paused: boolean;
+  /** Why it has shut down, if it has. "suspend": it is being saved or migrated away. */
+  shutdown: "poweroff" | "reboot" | "suspend" | "crash" | "watchdog" | "other" | null;
+  dying: boolean;
 }
 
 /** Work that runs on a thread of the addon. After `cancel()` the promise rejects with the code ABORTED. */
@@ -53,6 +79,8 @@ export interface NativeAttachOptions extends NativeFiles {
   path?: string;
   /** In place of an image: the process that runs the guest. */
   process?: NativeProcess;
+  /** In place of an image: a domain of Xen. */
+  domain?: NativeDomainToMap;
   /** Whether the process's kernel has to be seen to run: GUEST_CHANGED if it stands still. */
   running?: boolean;
   budgetMs: number;
@@ -64,6 +92,11 @@ export interface NativeProcess {
   pid: number;
   /** Where the guest's RAM lies in the process; without any, it is looked for. */
   regions: NativeRamRegion[];
+}
+
+export interface NativeDomainToMap extends NativeDomainId {
+  /** Whether its pages stay mapped from walk to walk. */
+  keepMappings: boolean;
 }
 
 /** Guest RAM at the guest-physical address `start`, at `host` in its process; in bytes. */
@@ -101,7 +134,7 @@ export interface NativeGuest {
   /** What each vCPU ran. */
   cpus(): NativeJob<NativeCpu[]>;
   watch(): NativeWatch;
-  /** Throws SOURCE_GONE or SOURCE_TRUNCATED if the memory is no longer there. */
+  /** Throws SOURCE_GONE or SOURCE_TRUNCATED if the memory is no longer there; SOURCE_GONE too of a domain that has shut down other than to be saved. */
   requireIntact(): void;
   /** Frees the image; a running walk keeps it until it ends. */
   close(): void;
