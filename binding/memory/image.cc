@@ -119,6 +119,7 @@ Image::Image(std::unique_ptr<MappedFile> file, std::string_view format, ImageMap
     return a.start != b.start ? a.start < b.start : a.size > b.size;
   });
   uint64_t end = 0;
+  size_t kept = 0;
   for (ImageSegment segment : map.segments) {
     if (segment.start.value < end) {
       const uint64_t covered = end - segment.start.value;
@@ -128,9 +129,19 @@ Image::Image(std::unique_ptr<MappedFile> file, std::string_view format, ImageMap
                  segment.fileOffset + covered,
                  segment.stored > covered ? segment.stored - covered : 0};
     }
-    segments_.push_back(segment);
-    ranges_.push_back({segment.start, segment.size});
+    map.segments[kept++] = segment;
     end = segment.start.value + segment.size;
+  }
+  map.segments.resize(kept);
+  segments_ = std::move(map.segments);
+  // Neighbours are one range: of a guest of Xen nearly every page may be a segment.
+  for (const ImageSegment& segment : segments_) {
+    MemoryRange* last = ranges_.empty() ? nullptr : &ranges_.back();
+    if (last && last->start + last->size == segment.start && segment.start.value % kPageSize == 0) {
+      last->size += segment.size;
+    } else {
+      ranges_.push_back({segment.start, segment.size});
+    }
   }
 }
 

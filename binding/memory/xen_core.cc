@@ -11,17 +11,18 @@ namespace {
 // ELF header, section headers, then the sections, which are known by name (Xen's
 // docs/misc/dump-core-format.txt):
 //
-//   .xen_prstatus   a struct vcpu_guest_context for each vCPU
-//   .xen_pages      pages, one after the other
-//   .xen_p2m        of a paravirtual guest: for each page, the guest's frame number and the machine's, u64
-//   each .xen_pfn        of any other guest: for each page, the guest's frame number .shstrtab       the
-//   names, at the end of the file
+//   .xen_prstatus: a struct vcpu_guest_context for each vCPU
+//   .xen_pages: pages, one after the other
+//   .xen_p2m: of a paravirtual guest, for each page the guest's frame number and the machine's, u64 each
+//   .xen_pfn: of any other guest, for each page the guest's frame number, u64
+//   .shstrtab: the names
 //
 // and some that are not needed. A page that was gone when its turn came is zero, and has kNoFrame.
 constexpr uint64_t kNoFrame = ~uint64_t{0};
 constexpr uint64_t kFrameLimit = uint64_t{1} << (52 - 12);
 constexpr size_t kMaxVcpus = 4096;
-constexpr uint64_t kMaxNames = 64 << 10;
+// Of a guest of 64 GiB no two of whose pages lie together; usually 512 and more do.
+constexpr size_t kMaxRuns = 1 << 24;
 
 constexpr char kSupply[] = "Give a core file of `xl dump-core`, of an x86_64 guest.";
 
@@ -55,8 +56,7 @@ class Sections {
     if (header.e_shstrndx >= sections.headers_.size()) return badFormat("Its sections have no names.");
     const auto names = sections.bytesOf(sections.headers_[header.e_shstrndx]);
     if (!names) return tl::unexpected(names.error());
-    const size_t size = std::min<uint64_t>(names->size(), kMaxNames);
-    sections.names_ = {reinterpret_cast<const char*>(names->data()), size};
+    sections.names_ = {reinterpret_cast<const char*>(names->data()), names->size()};
     return sections;
   }
 
@@ -65,7 +65,7 @@ class Sections {
     for (const Elf64_Shdr& header : headers_) {
       if (header.sh_name >= names_.size()) continue;
       const std::string_view rest = names_.substr(header.sh_name);
-      if (rest.substr(0, rest.find('\0')) == name) return header;
+      if (rest.size() > name.size() && rest.starts_with(name) && rest[name.size()] == '\0') return header;
     }
     return std::nullopt;
   }
@@ -119,6 +119,7 @@ Result<std::vector<ImageSegment>> readFrames(std::span<const std::byte> frames, 
       last->size += kPageSize;
       last->stored += kPageSize;
     } else {
+      if (segments.size() == kMaxRuns) return badFormat("Its pages lie in too many pieces.");
       segments.push_back({start, kPageSize, fileOffset, kPageSize});
     }
   }

@@ -111,7 +111,31 @@ TEST_CASE("image: of overlapping segments, as in /proc/vmcore, each address is s
   std::string seen;
   for (uint64_t address = 0x1000; address < 0x6000; address += kPageSize) seen += byteAt(**image, address);
   CHECK(seen == "abce-");
-  CHECK((*image)->ranges().size() == 2);
+  REQUIRE((*image)->ranges().size() == 1);
+  CHECK((*image)->ranges()[0].size == 4 * kPageSize);
+}
+
+TEST_CASE(
+    "image: the frames that Xen gave a guest twice are one, and neighbours one range, in whichever order") {
+  XenCoreBuilder core;
+  core.add(".xen_pages", page('d') + page('c') + page('b') + page('a') + page('b') + page('x'));
+  core.words(".xen_p2m", {0, 0x73, 1, 0x72, 2, 0x71, 3, 0x70, 4, 0x71, 5, 0x75});
+  const TemporaryFile file(core.build());
+  const auto image = Image::open(file.path());
+  REQUIRE(image.has_value());
+  std::string seen;
+  for (uint64_t frame = 0x70; frame < 0x77; ++frame) seen += byteAt(**image, frame * kPageSize);
+  CHECK(seen == "abcd-x-");
+  REQUIRE((*image)->ranges().size() == 2);
+  CHECK((*image)->ranges()[0].start == PhysicalAddress{0x70'000});
+  CHECK((*image)->ranges()[0].size == 4 * kPageSize);
+  CHECK((*image)->ranges()[1].size == kPageSize);
+  // A scan goes once over each.
+  uint64_t scanned = 0;
+  for (MemoryRange run = (*image)->nextStored({0}); run.size > 0;
+       run = (*image)->nextStored(run.start + run.size))
+    scanned += run.size;
+  CHECK(scanned == 5 * kPageSize);
 }
 
 TEST_CASE("image: the VMCOREINFO note is found among others") {

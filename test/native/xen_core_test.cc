@@ -1,5 +1,7 @@
 #include "memory/xen_core.h"
 
+#include <sys/mman.h>
+
 #include "doctest/doctest.h"
 #include "xen_core_builder.h"
 
@@ -140,6 +142,44 @@ TEST_CASE("xen core: what is malformed is refused") {
   XenCoreBuilder small = paravirtual();
   small.header.e_machine = EM_386;
   CHECK(errorOf(small) == "SOURCE_FORMAT");
+}
+
+TEST_CASE("xen core: what its names do not end with is no name, and what is behind them is none") {
+  XenCoreBuilder longer = paravirtual();
+  longer.sections[0].name = ".xen_pages.more";
+  CHECK(errorOf(longer) == "SOURCE_FORMAT");
+  XenCoreBuilder shorter = paravirtual();
+  shorter.sections[0].name = ".xen_page";
+  CHECK(errorOf(shorter) == "SOURCE_FORMAT");
+  // The last name, without its end.
+  XenCoreBuilder open = paravirtual();
+  open.sections.push_back({".shstrtab", std::string(".xen_pages")});
+  open.sections.erase(open.sections.begin());
+  open.header.e_shnum = 4;
+  open.header.e_shstrndx = 2;
+  CHECK(errorOf(open) == "SOURCE_FORMAT");
+}
+
+TEST_CASE("xen core: as many pieces as would take the host's memory are refused before they do") {
+  // A file of holes names frame 0 for each of its pages.
+  const uint64_t count = (uint64_t{1} << 24) + 1;
+  XenCoreBuilder core;
+  core.add(".xen_pages", "").add(".xen_p2m", "");
+  const uint64_t pagesOffset = kPageSize;
+  core.sections[0].header.sh_offset = pagesOffset;
+  core.sections[0].header.sh_size = count * kPageSize;
+  core.sections[1].header.sh_offset = pagesOffset + count * kPageSize;
+  core.sections[1].header.sh_size = count * 16;
+  const std::string head = core.build();
+  const size_t size = core.sections[1].header.sh_offset + core.sections[1].header.sh_size;
+  void* const file =
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  REQUIRE(file != MAP_FAILED);
+  std::memcpy(file, head.data(), head.size());
+  const auto map = readXenCore({static_cast<const std::byte*>(file), size});
+  munmap(file, size);
+  REQUIRE_FALSE(map.has_value());
+  CHECK(std::string_view(map.error().code) == "SOURCE_FORMAT");
 }
 
 TEST_CASE("xen core: one that was cut short says so, at whichever byte") {
