@@ -38,7 +38,9 @@ bool holdsRelease(KernelMemory& memory, VirtualAddress initUtsNs, std::string_vi
 
 tl::unexpected<Error> notFound(const PhysicalMemory& memory, size_t unproven) {
   std::string what = "No Linux kernel was found in the memory";
-  if (unproven > 0) {
+  if (memory.scattered()) {
+    what += ": no page table leads to a kernel's text";
+  } else if (unproven > 0) {
     what += ": " +
             (unproven == 1 ? "a VMCOREINFO text is" : std::to_string(unproven) + " VMCOREINFO texts are") +
             " in it, but what page tables it names do not lead to a kernel";
@@ -181,7 +183,7 @@ Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, 
   size_t unproven = 0;
   std::vector<KernelSpace> found;
   const auto running = spacesOfVcpus(memory);
-  if (const auto note = Vmcoreinfo::parse(memory.vmcoreinfoNote())) {
+  if (const auto note = Vmcoreinfo::parse(memory.vmcoreinfoNote()); note && !memory.scattered()) {
     if (auto space = proveKernelSpace(memory, *note, "the image's VMCOREINFO note")) {
       found.push_back(std::move(*space));
     } else {
@@ -196,9 +198,13 @@ Result<std::vector<KernelSpace>> findKernelSpaces(const PhysicalMemory& memory, 
   }
   if (!found.empty()) return found;
 
-  found = kernelsOf(scanForPageTables(memory, kLowMemoryEnd, budget),
-                    "the root page table that its CPUs start with, at ", budget);
-  if (found.empty()) found = scanForKernels(memory, unproven, budget);
+  // Both count by the guest's own frames. Where page tables do not, a user may have the frames of these
+  // numbers.
+  if (!memory.scattered()) {
+    found = kernelsOf(scanForPageTables(memory, kLowMemoryEnd, budget),
+                      "the root page table that its CPUs start with, at ", budget);
+    if (found.empty()) found = scanForKernels(memory, unproven, budget);
+  }
   if (found.empty()) {
     found = kernelsOf(scanForPageTables(memory, {~uint64_t{0}}, budget),
                       "a scan of memory; a root page table at ", budget);

@@ -300,3 +300,22 @@ TEST_CASE("kernel space: an image whose pages lie scattered is found by its page
   REQUIRE(space.has_value());
   CHECK(space->root() == frames + kPageSize);
 }
+
+TEST_CASE(
+    "kernel space: where frame numbers are the machine's, nothing is believed that counts by the guest's "
+    "own") {
+  Guest guest;
+  guest.putBanner(0x1000);
+  const std::string text = vmcoreinfoOf(guest);
+  const PhysicalAddress page = guest.allocate(kPageSize);
+  std::memcpy(guest.memory().bytes(page).data(), text.data(), text.size());
+  const auto low = guest.memory().add({0x9c000}, kPageSize);
+  const auto entry = guest.memory().bytes(guest.root() + 511 * 8).first(8);
+  std::copy(entry.begin(), entry.end(), low.begin() + 511 * 8);
+  guest.memory().note = text;
+  guest.memory().isScattered = true;
+  const auto found = guest.find();
+  REQUIRE(found.has_value());
+  for (const KernelSpace& kernel : *found)
+    CHECK(kernel.how.starts_with("a scan of memory; a root page table"));
+}
