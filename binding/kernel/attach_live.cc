@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <thread>
 
+#include "kernel/attach_memory.h"
 #include "kernel/raw_layout.h"
 
 namespace xfilter {
@@ -17,16 +17,9 @@ Result<AttachedGuest> attachTo(std::shared_ptr<const HostProcess> process, std::
   const auto start = Clock::now();
   auto memory = LiveMemory::open(std::move(process), std::move(regions));
   if (!memory) return tl::unexpected(memory.error());
-  const auto opened = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
-  const auto scan = (*memory)->scan();
-  const PhysicalMemory& source = scan ? *scan : static_cast<const PhysicalMemory&>(**memory);
-  auto kernel = findKernel(source, options, budget);
-  if (const auto intact = source.intact(); !intact) return tl::unexpected(intact.error());
-  if (!kernel) return tl::unexpected(kernel.error());
-  kernel->space = kernel->space.over(**memory);
-  kernel->steps.insert(kernel->steps.begin(), {"memory", std::move(how), (*memory)->describe(),
-                                               static_cast<uint64_t>(opened.count())});
-  return AttachedGuest{std::move(*memory), std::move(*kernel)};
+  AttachStep opened{"memory", std::move(how), (*memory)->describe(),
+                    static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - start).count())};
+  return attachMemory(std::move(*memory), std::move(opened), options, budget);
 }
 
 /// A run of addresses of the process that may be a guest's RAM.
@@ -119,23 +112,6 @@ Result<AttachedGuest> attachByMappings(const std::shared_ptr<const HostProcess>&
       "guest whose memory is in several pieces (plugged in, or NUMA nodes), give the QMP socket.");
 }
 
-// The clock that is read counts seconds; a guest that idles may be late with it.
-constexpr std::chrono::milliseconds kMaxTick{2000};
-constexpr std::chrono::milliseconds kTickPoll{20};
-constexpr int64_t kMaxSeconds = 5;
-
-/// Whether the kernel's clock goes on, and does not just get overwritten. True if it has none that is known.
-bool runs(const Kernel& kernel, Budget& budget) {
-  const auto before = readClock(kernel);
-  if (!before) return !kernel.clock;
-  for (const auto end = Clock::now() + kMaxTick; Clock::now() < end && budget.spendLong();) {
-    const auto now = readClock(kernel);
-    if (now && *now > *before && *now <= *before + kMaxSeconds) return true;
-    std::this_thread::sleep_for(kTickPoll);
-  }
-  return false;
-}
-
 }  // namespace
 
 Result<AttachedGuest> attachLive(const LiveOptions& live, const KernelOptions& options, Budget& budget) {
@@ -144,10 +120,7 @@ Result<AttachedGuest> attachLive(const LiveOptions& live, const KernelOptions& o
   auto guest = live.regions.empty()
                    ? attachByMappings(std::move(*process), options, budget)
                    : attachTo(std::move(*process), live.regions, "QEMU's own map, by QMP", options, budget);
-  if (guest && live.running && !runs(guest->kernel, budget)) {
-    return failure("GUEST_CHANGED", "The guest changed, and the kernel in its memory does not run.",
-                   "Start the guest again, or let it run on, and attach again.");
-  }
+  if (guest && live.running) return requireRunning(std::move(*guest), budget);
   return guest;
 }
 

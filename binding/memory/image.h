@@ -48,7 +48,7 @@ class Image final : public PhysicalMemory {
   MemoryRange nextStored(PhysicalAddress address) const override;
   void release(MemoryRange run) const override;
   std::string_view vmcoreinfoNote() const override { return vmcoreinfoNote_; }
-  std::span<const VcpuRegisters> vcpus() const override { return vcpus_; }
+  std::vector<VcpuRegisters> vcpus() const override { return vcpus_; }
   std::string_view format() const override { return format_; }
   bool claimsAllRam() const override { return format_ == "raw" || format_ == "lime"; }
   bool scattered() const override { return scattered_; }

@@ -193,12 +193,12 @@ void LiveMemory::lookAtClock() const {
 
 std::unique_ptr<PhysicalMemory> LiveMemory::epoch(size_t pass) const {
   lookAtClock();
-  if (!copies()) return nullptr;
+  if (!fetches()) return nullptr;
   return std::make_unique<PageCopies>(*this, kPageSize, pass);
 }
 
 std::unique_ptr<PhysicalMemory> LiveMemory::scan() const {
-  if (!copies()) return nullptr;
+  if (!fetches()) return nullptr;
   return std::make_unique<PageCopies>(*this, kLargePage, kNoPass);
 }
 

@@ -41,10 +41,10 @@ class LiveMemory final : public PhysicalMemory {
   MemoryRange nextStored(PhysicalAddress address) const override;
   void release(MemoryRange run) const override;
   bool live() const override { return true; }
-  bool copies() const override { return copied_ > 0; }
+  bool fetches() const override { return copied_ > 0; }
   std::unique_ptr<PhysicalMemory> epoch(size_t pass) const override;
-  /// An epoch for attaching, which reads all of an image: it fetches 2 MiB at a time.
-  std::unique_ptr<PhysicalMemory> scan() const;
+  /// Fetches 2 MiB at a time.
+  std::unique_ptr<PhysicalMemory> scan() const override;
   std::string_view format() const override { return "qemu"; }
   Result<void> intact() const override;
 

@@ -39,7 +39,7 @@ class PageCopies final : public PhysicalMemory {
   MemoryRange nextStored(PhysicalAddress address) const override { return source_.nextStored(address); }
   void release(MemoryRange run) const override;
   bool live() const override { return true; }
-  bool copies() const override { return unit_ == kPageSize; }
+  bool fetches() const override { return unit_ == kPageSize; }
   std::string_view format() const override { return source_.format(); }
   /// OUT_OF_MEMORY if it would have had to hold more than half a GiB; else what the source says.
   Result<void> intact() const override;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "memory/address.h"
 #include "memory/result.h"
@@ -46,6 +47,13 @@ class PhysicalMemory {
   /// The guest's memory, ascending and disjoint.
   virtual std::span<const MemoryRange> ranges() const = 0;
 
+  /// How many bytes the guest has.
+  virtual uint64_t size() const {
+    uint64_t bytes = 0;
+    for (const MemoryRange& range : ranges()) bytes += range.size;
+    return bytes;
+  }
+
   /// The first run of `ranges()` at or after `address` whose bytes are really stored: holes of sparse files
   /// are left out, so that a scan touches none. An empty run when there is nothing more.
   virtual MemoryRange nextStored(PhysicalAddress address) const = 0;
@@ -57,19 +65,26 @@ class PhysicalMemory {
   /// Whether the guest runs on while it is read: a walk then has to make sure of what it read.
   virtual bool live() const { return false; }
 
-  /// Whether a read copies bytes out of another process. `view` of such a source serves nothing: its epochs
-  /// do.
-  virtual bool copies() const { return false; }
+  /// Whether a page that was not asked for before costs a system call: it is copied out of another process,
+  /// or mapped. `view` of such a source serves nothing: its epochs do.
+  virtual bool fetches() const { return false; }
+
+  /// Begins a walk over a guest that runs: what is kept from earlier walks is made sure of, and stays until
+  /// the result is let go of, which must not outlive this memory. SOURCE_GONE if the guest has ended.
+  virtual Result<std::shared_ptr<const void>> session() const { return std::shared_ptr<const void>(); }
 
   /// What a pass over the guest reads from, if not this memory itself (then empty). Of a source that copies:
   /// a cache of pages, each fetched when it is first asked for and unchanged until the epoch ends, or it is
-  /// refreshed. A page of a later epoch was read later.
+  /// refreshed. A page of a later epoch was read later. Of one that maps: the guest's pages as they are.
   ///
   /// What the last epoch of the same `pass` read is fetched with the first page that is missing, in one go:
   /// who polls a guest reads nearly the same pages again. Of kNoPass nothing is expected.
   ///
   /// For one thread. What `view` returned lives as long as the epoch, which must not outlive this memory.
   virtual std::unique_ptr<PhysicalMemory> epoch(size_t /*pass*/) const { return nullptr; }
+
+  /// An epoch for attaching, which reads much in one piece: it fetches large ones. Empty as that of `epoch`.
+  virtual std::unique_ptr<PhysicalMemory> scan() const { return nullptr; }
 
   /// Asks for a page that will be read soon. An epoch fetches all that were asked for with the first one that
   /// is read and missing.
@@ -87,8 +102,9 @@ class PhysicalMemory {
   /// The VMCOREINFO text that the source carries beside the memory, or an empty view.
   virtual std::string_view vmcoreinfoNote() const { return {}; }
 
-  /// The registers of the guest's vCPUs, where the source tells them.
-  virtual std::span<const VcpuRegisters> vcpus() const { return {}; }
+  /// The registers of the guest's vCPUs, where the source tells them: of an image as they were, of a guest
+  /// that runs as they are.
+  virtual std::vector<VcpuRegisters> vcpus() const { return {}; }
 
   /// "elf", "xen", "raw", …
   virtual std::string_view format() const = 0;

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "memory/elf_header.h"
+#include "memory/xen_vcpu.h"
 
 namespace xfilter {
 namespace {
@@ -29,17 +30,6 @@ constexpr char kSupply[] = "Give a core file of `xl dump-core`, of an x86_64 gue
 tl::unexpected<Error> badFormat(std::string what) {
   return failure("SOURCE_FORMAT", std::move(what), kSupply);
 }
-
-// struct vcpu_guest_context of x86_64 (Xen's public/arch-x86/xen.h), of which 512 bytes are the FPU's.
-constexpr uint64_t kContextSize = 0x1430;
-constexpr uint64_t kFlags = 0x200;
-constexpr uint64_t kRip = 0x288;
-constexpr uint64_t kCs = 0x290;
-constexpr uint64_t kCr3 = 0x1390;
-constexpr uint64_t kCr4 = 0x1398;
-constexpr uint64_t kGsBaseKernel = 0x1420;
-constexpr uint64_t kGsBaseUser = 0x1428;
-constexpr uint64_t kInKernel = 1 << 2;  // VGCF_in_kernel
 
 /// The sections of a file whose headers were found to be in it.
 class Sections {
@@ -83,25 +73,6 @@ class Sections {
   std::vector<Elf64_Shdr> headers_;
   std::string_view names_;
 };
-
-// Xen tells which GS base waits in which mode by the names of the two, and a paravirtual kernel's mode by a
-// flag: it runs in ring 3, as its users do.
-VcpuRegisters readVcpu(std::span<const std::byte> context, bool paravirtual) {
-  const auto word = [&](uint64_t offset) { return at<uint64_t>(context, offset).value_or(0); };
-  constexpr int kUser = 3;
-  const int privilege = !paravirtual                 ? static_cast<int>(word(kCs) & 3)
-                        : (word(kFlags) & kInKernel) ? 0
-                                                     : kUser;
-  const bool inUser = privilege == kUser;
-  VcpuRegisters registers{.rip = word(kRip),
-                          .gsBase = word(inUser ? kGsBaseUser : kGsBaseKernel),
-                          .privilege = privilege,
-                          .kernelGsBase = word(inUser ? kGsBaseKernel : kGsBaseUser),
-                          .cr3 = word(kCr3)};
-  // Of a paravirtual guest, Xen has the register, and four levels.
-  if (!paravirtual) registers.cr4 = word(kCr4);
-  return registers;
-}
 
 /// A page for each frame number, which is the last of each `stride` words. Runs become segments.
 Result<std::vector<ImageSegment>> readFrames(std::span<const std::byte> frames, size_t stride,
@@ -161,9 +132,10 @@ Result<ImageMap> readXenCore(std::span<const std::byte> file) {
   if (const auto status = sections->find(".xen_prstatus")) {
     const auto contexts = sections->bytesOf(*status);
     if (!contexts) return tl::unexpected(contexts.error());
-    const size_t count = std::min<uint64_t>(contexts->size() / kContextSize, kMaxVcpus);
+    const size_t count = std::min<uint64_t>(contexts->size() / kXenContextSize, kMaxVcpus);
     for (size_t i = 0; i < count; ++i)
-      map.vcpus.push_back(readVcpu(contexts->subspan(i * kContextSize, kContextSize), map.scattered));
+      map.vcpus.push_back(
+          readXenVcpu(contexts->subspan(i * kXenContextSize, kXenContextSize), map.scattered));
   }
   return map;
 }

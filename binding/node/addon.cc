@@ -7,6 +7,7 @@
 #include "node/run_program.h"
 #include "node/unix_socket.h"
 #include "node/watch.h"
+#include "node/xen.h"
 
 // lib/native.ts describes what this exports.
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -20,6 +21,11 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("makeProfile", Napi::Function::New<xfilter::node::makeProfile>(env));
   exports.Set("lacksBtf", Napi::Function::New<xfilter::node::lacksBtf>(env));
   exports.Set("runProgram", Napi::Function::New<xfilter::node::runProgram>(env));
+  exports.Set("xenDomain", Napi::Function::New<xfilter::node::xenDomain>(env));
+  exports.Set("xenPause", Napi::Function::New<xfilter::node::xenPause>(env));
+  exports.Set("xenUnpause", Napi::Function::New<xfilter::node::xenUnpause>(env));
+  exports.Set("xenstoreRead", Napi::Function::New<xfilter::node::xenstoreRead>(env));
+  exports.Set("xenstoreList", Napi::Function::New<xfilter::node::xenstoreList>(env));
   return exports;
 }
 

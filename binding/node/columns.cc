@@ -181,8 +181,6 @@ Napi::Object quality(Napi::Env env, const Quality& q) {
 }  // namespace
 
 Napi::Value toJs(Napi::Env env, const Kernel& kernel, const PhysicalMemory& memory) {
-  uint64_t bytes = 0;
-  for (const MemoryRange& range : memory.ranges()) bytes += range.size;
   const auto step = [env](const AttachStep& s) {
     return ObjectBuilder(env)
         .set("name", s.name)
@@ -196,7 +194,7 @@ Napi::Value toJs(Napi::Env env, const Kernel& kernel, const PhysicalMemory& memo
   };
   return ObjectBuilder(env)
       .set("format", std::string(memory.format()))
-      .set("memoryBytes", Napi::BigInt::New(env, bytes))
+      .set("memoryBytes", Napi::BigInt::New(env, memory.size()))
       .set("architecture", "x86_64")
       .set("release", kernel.release)
       .set("banner", kernel.banner)

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "kernel/attach_domain.h"
 #include "kernel/attach_live.h"
 #include "node/columns.h"
 #include "node/environment.h"
 #include "node/given.h"
 #include "node/watch.h"
+#include "node/xen.h"
 #include "snapshot/snapshot.h"
 #include "walk/vcpus.h"
 #include "walk/walk.h"
@@ -23,6 +25,8 @@ std::chrono::nanoseconds budgetOf(const Napi::Object& options) {
 }
 
 Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::stop_token& stop) {
+  const auto session = guest.memory->session();
+  if (!session) return tl::unexpected(session.error());
   auto vcpus = readVcpus(guest.kernel, guest.memory->vcpus(), stop);
   if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
   return vcpus;
@@ -31,6 +35,16 @@ Result<std::vector<VcpuTask>> readCpus(const AttachedGuest& guest, const std::st
 uint64_t bigint(const Napi::Object& object, const char* name) {
   bool lossless = false;
   return object.Get(name).As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
+/// Empty for a target that is no domain of Xen.
+std::optional<DomainOptions> domainOptions(const Napi::Object& given) {
+  const Napi::Value domain = given.Get("domain");
+  if (!domain.IsObject()) return std::nullopt;
+  const auto fields = domain.As<Napi::Object>();
+  return DomainOptions{.domain = xenDomainId(fields),
+                       .keepMappings = fields.Get("keepMappings").ToBoolean(),
+                       .running = given.Get("running").ToBoolean()};
 }
 
 /// Empty for a target that is no process.
@@ -74,6 +88,8 @@ WalkOptions walkOptions(const Napi::Object& given) {
 
 Result<WalkResult> walkGuest(const AttachedGuest& guest, const WalkOptions& options,
                              const std::stop_token& stop) {
+  const auto session = guest.memory->session();
+  if (!session) return tl::unexpected(session.error());
   if (guest.memory->live() && readRamEnd(guest.kernel) != guest.kernel.ramEnd) {
     if (const auto intact = guest.memory->intact(); !intact) return tl::unexpected(intact.error());
     return failure("GUEST_CHANGED", "The guest has other RAM than it had.", "Attach to it again.");
@@ -159,13 +175,16 @@ Napi::Value attach(const Napi::CallbackInfo& info) {
   const auto given = info[0].As<Napi::Object>();
   return environment(env).jobs.start<GuestPointer>(
       env,
-      [image = imageOptions(given), live = liveOptions(given), files = givenFiles(given),
+      [image = imageOptions(given), live = liveOptions(given), domain = domainOptions(given),
+       files = givenFiles(given),
        time = budgetOf(given)](const std::stop_token& stop) -> Result<GuestPointer> {
         auto outside = Given::read(files);
         if (!outside) return tl::unexpected(outside.error());
         const KernelOptions options{.given = std::make_shared<const Given>(std::move(*outside))};
         Budget budget(stop, time);
-        auto guest = live ? attachLive(*live, options, budget) : attachImage(image, options, budget);
+        auto guest = live     ? attachLive(*live, options, budget)
+                     : domain ? attachDomain(*domain, options, budget)
+                              : attachImage(image, options, budget);
         if (!guest) return tl::unexpected(guest.error());
         return std::make_shared<const AttachedGuest>(std::move(*guest));
       },

@@ -13,7 +13,7 @@ std::optional<PhysicalAddress> KernelMemory::physicalOf(VirtualAddress address) 
   // of a memory range, too.
   if (translation->pageSize >= kLargeSize) {
     const PhysicalAddress start{translation->physical.value - (address.value & (kLargeSize - 1))};
-    const auto run = copies_ ? std::span<const std::byte>{} : space_.memory().view(start);
+    const auto run = fetches_ ? std::span<const std::byte>{} : space_.memory().view(start);
     if (run.size() >= kLargeSize) {
       large_[(address.value >> kLargeShift) % large_.size()] = {address.value >> kLargeShift, run.data()};
     } else {
@@ -29,7 +29,7 @@ void KernelMemory::want(VirtualAddress address) {
 }
 
 void KernelMemory::refresh(VirtualAddress address, size_t size) {
-  if (!copies_ || size == 0) return;
+  if (!fetches_ || size == 0) return;
   for (const VirtualAddress at : {address, address + (size - 1)}) {
     if (at != address && (at.value ^ address.value) < kPageSize) continue;
     if (const auto physical = physicalOf(at)) space_.memory().refresh(*physical);

@@ -19,12 +19,12 @@ inline void orderReads() { std::atomic_thread_fence(std::memory_order_acquire); 
 /// this object: one attach, or one walk. Not for several threads at once.
 class KernelMemory {
  public:
-  explicit KernelMemory(const AddressSpace& space) : space_(space), copies_(space.memory().copies()) {}
+  explicit KernelMemory(const AddressSpace& space) : space_(space), fetches_(space.memory().fetches()) {}
 
   /// Reads from `space` from here on and forgets all translations.
   void reset(const AddressSpace& space) {
     space_ = space;
-    copies_ = space.memory().copies();
+    fetches_ = space.memory().fetches();
     large_.fill({});
     small_.fill({});
     inPieces_.fill({});
@@ -43,7 +43,7 @@ class KernelMemory {
   /// Brings the bytes at `address` closer, for a read that comes soon. Memory of guests lies far apart, and
   /// most of what a walk costs is waiting for it: asking for the next objects while one is read hides that.
   void prefetch(VirtualAddress address) {
-    if (copies_) return want(address);
+    if (fetches_) return want(address);
     const auto bytes = view(address);
     if (!bytes.empty()) __builtin_prefetch(bytes.data());
   }
@@ -76,7 +76,7 @@ class KernelMemory {
   const AddressSpace& space() const { return space_; }
 
   /// Whether a read of what was not asked for costs a system call.
-  bool copies() const { return copies_; }
+  bool fetches() const { return fetches_; }
 
   /// Reads an epoch's copies of the `size` bytes from `address` on anew, with `size` at most a page's.
   void refresh(VirtualAddress address, size_t size);
@@ -112,7 +112,7 @@ class KernelMemory {
   bool readAcrossPages(VirtualAddress address, std::byte* destination, size_t size);
 
   AddressSpace space_;
-  bool copies_;
+  bool fetches_;
   // The direct map and the kernel image are mapped by 2 MiB pages or larger, so a few entries cover what a
   // walk touches; modules, vmalloc and per-CPU memory need the small ones.
   std::array<Entry, 2048> large_;

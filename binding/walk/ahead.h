@@ -16,7 +16,7 @@ template <class Items, class Prefetch, class Visit>
 void forEachAhead(const KernelMemory& memory, Items& items, Prefetch prefetch, Visit visit) {
   // As many as a core has misses under way at once, each item being one to a few. What is copied comes with
   // the first that is missing, all that was asked for in one system call: for hundreds that is worth it.
-  const size_t ahead = memory.copies() ? 512 : 8;
+  const size_t ahead = memory.fetches() ? 512 : 8;
   const size_t count = items.size();
   for (size_t i = 0; i < std::min(ahead, count); ++i) prefetch(items[i]);
   for (size_t i = 0; i < count; ++i) {

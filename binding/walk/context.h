@@ -84,11 +84,7 @@ struct WalkContext {
 
   /// How many objects of at least `size` bytes each the guest's memory has room for: no more of them can be
   /// in earnest, whatever its lists say.
-  size_t roomFor(uint64_t size) const {
-    uint64_t bytes = 0;
-    for (const MemoryRange& range : memory.space().memory().ranges()) bytes += range.size;
-    return bytes / size;
-  }
+  size_t roomFor(uint64_t size) const { return memory.space().memory().size() / size; }
 
   /// The inode number of a namespace, by which /proc/PID/ns names it; `inum` is that member in its structure.
   /// 0 if it cannot be read.

@@ -55,12 +55,12 @@ class FakeMemory final : public PhysicalMemory {
   }
   void release(MemoryRange) const override {}
   std::string_view vmcoreinfoNote() const override { return note; }
-  std::span<const VcpuRegisters> vcpus() const override { return registers; }
+  std::vector<VcpuRegisters> vcpus() const override { return registers; }
   std::string_view format() const override { return "fake"; }
   Result<void> intact() const override { return {}; }
 
   bool live() const override { return isLive; }
-  bool copies() const override { return isCopied; }
+  bool fetches() const override { return isCopied; }
   bool scattered() const override { return isScattered; }
   std::unique_ptr<PhysicalMemory> epoch(size_t pass) const override;
 
@@ -109,7 +109,7 @@ class FakeCopies final : public PhysicalMemory {
     std::copy(bytes.begin(), bytes.begin() + kPageSize, copy->second.begin());
   }
   bool live() const override { return true; }
-  bool copies() const override { return true; }
+  bool fetches() const override { return true; }
   std::span<const MemoryRange> ranges() const override { return memory_.ranges(); }
   MemoryRange nextStored(PhysicalAddress address) const override { return memory_.nextStored(address); }
   void release(MemoryRange) const override {}

@@ -138,7 +138,7 @@ TEST_CASE("live memory: shared memory is mapped and read as it changes; what it 
   const auto live = openLive(other.pid(), memory);
   REQUIRE(live);
   CHECK((*live)->live());
-  CHECK_FALSE((*live)->copies());
+  CHECK_FALSE((*live)->fetches());
   CHECK((*live)->epoch(kNoPass) == nullptr);
   CHECK(numberAt(**live, 3) == 3);
   CHECK(numberAt(**live, 2) == 0);
@@ -212,7 +212,7 @@ TEST_CASE("live memory: an epoch keeps what it read, a later one and a refresh r
   Other other(memory.bytes, [](std::byte* bytes) { bytes[3 * kPageSize] = std::byte{33}; });
   const auto live = openLive(other.pid(), memory);
   REQUIRE(live);
-  CHECK((*live)->copies());
+  CHECK((*live)->fetches());
   CHECK((*live)->view(kStart).empty());
   const auto first = (*live)->epoch(kNoPass);
   CHECK(numberAt(*first, 3) == 3);

@@ -60,8 +60,8 @@ class MutableImage final : public PhysicalMemory {
   std::string_view vmcoreinfoNote() const override {
     return withNotes ? map_.vmcoreinfoNote : std::string_view();
   }
-  std::span<const VcpuRegisters> vcpus() const override {
-    return withNotes ? std::span<const VcpuRegisters>(map_.vcpus) : std::span<const VcpuRegisters>();
+  std::vector<VcpuRegisters> vcpus() const override {
+    return withNotes ? map_.vcpus : std::vector<VcpuRegisters>();
   }
   std::string_view format() const override { return "elf"; }
   /// Whether it is read as a guest that runs is.
