@@ -9,18 +9,15 @@ import type { Pauses } from "./pause/pauses.ts";
 import { sleep, unlessAborted } from "./sleep.ts";
 import { type Snapshot, WalkedSnapshot } from "./snapshot.ts";
 import type { HostInterface } from "./sources/interfaces.ts";
+import type { LiveSource } from "./sources/live-source.ts";
 import { checkNames, namedInterfaces } from "./sources/named-interfaces.ts";
 import { Tracer } from "./traced.ts";
 import { checkWatchOptions, type Difference, differences, type WatchOptions } from "./watch.ts";
 
 /** @internal What a guest that runs is attached to by, again when it has changed. */
-export interface Attachable {
-  /** Whether QEMU told that the guest is not the one that was attached to. */
-  changed(): Promise<boolean>;
-  interfaces(names?: readonly string[]): Promise<readonly HostInterface[]>;
+export interface Attachable extends Pick<LiveSource, "changed" | "interfaces" | "moves" | "close"> {
   /** To a kernel that is seen to run. */
   attach(signal: AbortSignalLike): Promise<{ native: NativeGuest; pauses?: Pauses }>;
-  close(): void;
 }
 
 /** What is wrong with the memory of a guest that boots. */
@@ -31,7 +28,7 @@ const BOOTING: readonly XFilterErrorCode[] = [
 const MAX_BOOT_MS = 60_000;
 const BOOT_POLL_MS = 100;
 
-/** What is wrong with a monitor that comes back, or whose QEMU is about to end. */
+/** What is wrong with a monitor that comes back, or whose QEMU is about to end; with a domain that goes while it is attached to. */
 const DISCONNECTED: readonly XFilterErrorCode[] = ["SOURCE_NOT_FOUND", "QMP_CLOSED"];
 const MAX_DISCONNECTED_MS = 5_000;
 
@@ -89,7 +86,8 @@ export class AttachedGuest implements Guest {
 
   async cpus(options: CpusOptions = {}): Promise<readonly Cpu[]> {
     checkKeys(options, ["signal"]);
-    return (await this.#run(options.signal, () => this.#native.cpus())).map(toCpu);
+    const { result } = await this.#walk(options.signal, () => this.#native.cpus());
+    return result.map(toCpu);
   }
 
   watch(options: WatchOptions = {}): AsyncGenerator<Difference, void, undefined> {
@@ -120,7 +118,7 @@ export class AttachedGuest implements Guest {
       const found = await this.#track(this.#live.interfaces(options.names));
       this.#checkOpen();
       // Where QEMU has ended meanwhile, another process may have had its id.
-      this.#requireIntact();
+      this.#requireThere(this.#live);
       return found;
     }
     if (options.names) return namedInterfaces(options.names, null);
@@ -156,10 +154,13 @@ export class AttachedGuest implements Guest {
       try {
         return await this.#walkOnce(signal, start, whilePaused);
       } catch (error) {
-        const changed = error instanceof XFilterError && error.code === "GUEST_CHANGED";
-        if (!changed || !this.#live || reattaches === MAX_REATTACHES) throw error;
+        const code = error instanceof XFilterError ? error.code : undefined;
+        const changed = code === "GUEST_CHANGED";
+        // Whether it goes on elsewhere is asked next.
+        const left = code === "SOURCE_GONE" && this.#live?.moves;
+        if (!(changed || left) || !this.#live || reattaches === MAX_REATTACHES) throw error;
         this.#checkOpen();
-        this.#changed ||= native === this.#native;
+        this.#changed ||= changed && native === this.#native;
       }
     }
   }
@@ -173,7 +174,7 @@ export class AttachedGuest implements Guest {
       } catch (error) {
         if (!(error instanceof XFilterError)) throw error;
         this.#checkOpen();
-        this.#requireIntact();
+        this.#requireThere(live);
         const elapsed = performance.now() - start;
         const booting = BOOTING.includes(error.code) && elapsed < MAX_BOOT_MS;
         const disconnected = DISCONNECTED.includes(error.code) && elapsed < MAX_DISCONNECTED_MS;
@@ -183,8 +184,9 @@ export class AttachedGuest implements Guest {
     }
   }
 
-  /** Rejects with SOURCE_GONE when QEMU has ended: nothing boots in it any more. */
-  #requireIntact(): void {
+  /** Throws SOURCE_GONE when QEMU has ended, as nothing boots in it any more; a guest that moves need not be where it was. */
+  #requireThere({ moves }: Attachable): void {
+    if (moves) return;
     try {
       this.#native.requireIntact();
     } catch (cause) {
@@ -226,7 +228,8 @@ export class AttachedGuest implements Guest {
     try {
       return await this.#track(pauses.during(walk));
     } catch (error) {
-      if (error instanceof XFilterError && DISCONNECTED.includes(error.code)) this.#requireIntact();
+      if (this.#live && error instanceof XFilterError && DISCONNECTED.includes(error.code))
+        this.#requireThere(this.#live);
       throw error;
     }
   }

@@ -8,6 +8,7 @@ import {
   type Snapshot,
 } from "../index.ts";
 import { parseMemoryMap } from "../memory-map.ts";
+import { isOfRunning } from "../sources/target.ts";
 import { attachBudgetOption, pauseBudgetOption, walkBudgetOption } from "./library-options.ts";
 import type { Output } from "./output.ts";
 import { incompleteness } from "./quality.ts";
@@ -26,6 +27,8 @@ export interface Context {
 export interface Invocation extends Context {
   /** As it was given. */
   readonly target: string;
+  /** Whether the target is a guest that runs, and no image. */
+  readonly runs: boolean;
   readonly guest: Guest;
   readonly json: boolean;
   /** Takes a snapshot. After the command's output is written, what the snapshot may lack is warned of. */
@@ -42,7 +45,7 @@ interface Options extends KernelFiles {
 }
 
 const TARGET_HELP =
-  "path of a memory image, or vmcore:PATH; a running guest's qemu:PATH of its QMP socket, or qemu:pid:PID (./ in front of a path that looks like a URI)";
+  "path of a memory image, or vmcore:PATH; a running guest's qemu:PATH of its QMP socket, qemu:pid:PID, or xen:NAME or xen:ID of its domain (./ in front of a path that looks like a URI)";
 
 /** A command that attaches to TARGET, does its work and lets go. */
 export function guestCommand(
@@ -62,7 +65,7 @@ export function guestCommand(
     )
     .option("--symbols <PATH>", "take its symbols from a System.map, its vmlinux or an ISF file", notEmpty)
     .option("--profile <PATH>", "take both from a file that `xfilter profile` made", notEmpty)
-    .option("--pause", "stop a running guest while it is read, by its QMP socket")
+    .option("--pause", "stop a running guest while it is read, by its QMP socket or by Xen")
     .option(
       "--memory-map <MAP>",
       "where the guest's memory lies in the file: START:SIZE:OFFSET, more after commas",
@@ -79,14 +82,15 @@ export function guestCommand(
         ...{ types, symbols, profile, memoryMap },
         ...{ attachBudgetMs, walkBudgetMs, pauseBudgetMs, consistency: pause ? "pause" : undefined },
       });
+      const runs = isOfRunning(target);
       let incomplete: string | undefined;
       const snapshot = async (options = { details: false }) => {
         const taken = await guest.snapshot({ ...options, signal: context.signal });
-        incomplete = incompleteness(taken.quality, guest.kernel);
+        incomplete = incompleteness(taken.quality, runs);
         return taken;
       };
       try {
-        await run({ ...context, target, guest, json, snapshot });
+        await run({ ...context, target, runs, guest, json, snapshot });
         if (incomplete !== undefined) context.warn(incomplete);
       } finally {
         await guest.close();

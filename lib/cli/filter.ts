@@ -95,7 +95,7 @@ async function filter(
   flags: FilterFlags,
   ends?: "until its time is over",
 ): Promise<void> {
-  const { guest, output, signal, json, warn } = invocation;
+  const { guest, runs, output, signal, json, warn } = invocation;
   const { keep = false } = flags;
   const id = targetName(invocation.target);
   const dry = flags.backend === "dry-run";
@@ -110,7 +110,7 @@ async function filter(
     ...{ guest, rules, backend, id, intervalMs: flags.interval },
     ...(flags.interface && { interfaces: flags.interface }),
     // What changes no firewall needs no device, and an image has none.
-    ...(!flags.interface && dry && guest.kernel.format !== "qemu" && { interfaces: [] }),
+    ...(!flags.interface && dry && !runs && { interfaces: [] }),
     // What changes nothing is not to be taken for what does.
     ...(!dry && { stateDirectory: flags.state }),
     ...(flags.hold && { hold: flags.hold }),

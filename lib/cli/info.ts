@@ -8,7 +8,7 @@ import type { Column } from "./table.ts";
 
 const FORMATS = {
   elf: "an ELF core",
-  xen: "a core of Xen",
+  xen: "a domain of Xen",
   lime: "a LiME dump",
   raw: "a raw image",
   qemu: "a running QEMU",

@@ -29,7 +29,7 @@ async function plan(invocation: Invocation, rules: readonly Rule[], firewall?: F
   const now = Date.now();
   // As `filter` would have it.
   const backend = firewall ?? "nftables";
-  const opened = firewall !== undefined && invocation.guest.kernel.format === "qemu";
+  const opened = firewall !== undefined && invocation.runs;
   const capabilities = opened ? await capabilitiesAt(backend, invocation) : FIREWALLS[backend]({}).capabilities;
   requireCapable(rules, capabilities, backend);
   const made = createPlan({ snapshot: await snapshot(), rules, state: emptyPlanState(), now });

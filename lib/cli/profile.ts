@@ -22,7 +22,7 @@ export function profileCommand(context: Context): Command {
     .addOption(
       new Option(
         "--guest",
-        "FILE is a TARGET, a memory image or a running guest (qemu:…): take what its kernel says of itself",
+        "FILE is a TARGET, a memory image or a running guest (qemu:…, xen:…): take what its kernel says of itself",
       ).conflicts("symbols"),
     )
     .option("-o, --output <PATH>", "write the profile there instead of printing it", notEmpty)

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { escapeText } from "../escape.ts";
-import type { Guest, Process, Snapshot, Socket } from "../index.ts";
+import type { Process, Snapshot, Socket } from "../index.ts";
 import { sleep } from "../sleep.ts";
 import { type Context, guestCommand, type Invocation } from "./command.ts";
 import { compareSockets, formatEndpoint, formatProtocol } from "./flow.ts";
@@ -46,8 +46,8 @@ export function topCommand(context: Context): Command {
 }
 
 async function top(invocation: Invocation, intervalMs: number): Promise<void> {
-  const { output, json, guest, warn, signal } = invocation;
-  if (guest.kernel.format !== "qemu") warn(STANDS_STILL);
+  const { output, json, runs, warn, signal } = invocation;
+  if (!runs) warn(STANDS_STILL);
   if (json) {
     await refresh(invocation, intervalMs, signal, (_, rows) => {
       const time = new Date().toISOString();
@@ -57,13 +57,13 @@ async function top(invocation: Invocation, intervalMs: number): Promise<void> {
     const screen = new Screen(output, signal);
     const hint = screen.hasKeys ? "  (q quits)" : "";
     const show = async (snapshot: Snapshot, rows: readonly Row[]) => {
-      const [title, notice] = head(guest, snapshot);
+      const [title, notice] = head(invocation, snapshot);
       screen.show((size) => frame([title + hint, notice], rows, output, size));
     };
     await screen.during(() => refresh(invocation, intervalMs, screen.ended, show));
   } else {
     await refresh(invocation, intervalMs, signal, (snapshot, rows) =>
-      output.lines([...head(guest, snapshot), ...output.tableLines(COLUMNS, rows.map(cells)), ""]),
+      output.lines([...head(invocation, snapshot), ...output.tableLines(COLUMNS, rows.map(cells)), ""]),
     );
   }
 }
@@ -91,11 +91,12 @@ function busiestFirst(snapshot: Snapshot): Row[] {
 }
 
 /** A line that says of what and when this is, and one that says what it may lack, if anything. */
-function head({ kernel }: Guest, { quality }: Snapshot): [title: string, notice: string] {
+function head({ guest, runs }: Invocation, { quality }: Snapshot): [title: string, notice: string] {
   const clock = new Date().toTimeString().slice(0, 8);
   const walk = `${(quality.elapsedNs / 1e6).toFixed(1)} ms`;
   const counts = `${quality.processes} processes, ${quality.sockets} sockets`;
-  return [`${clock}  ${escapeText(kernel.release)}  ${counts}, read in ${walk}`, incompleteness(quality, kernel) ?? ""];
+  const title = `${clock}  ${escapeText(guest.kernel.release)}  ${counts}, read in ${walk}`;
+  return [title, incompleteness(quality, runs) ?? ""];
 }
 
 function cells({ process: { pid, uid, euid, comm }, flows }: Row): string[] {

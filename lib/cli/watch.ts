@@ -27,9 +27,9 @@ export function watchCommand(context: Context): Command {
   return command.addOption(intervalOption(1_000, "1s"));
 }
 
-async function watch({ guest, output, signal, json, warn }: Invocation, intervalMs: number): Promise<void> {
+async function watch({ guest, runs, output, signal, json, warn }: Invocation, intervalMs: number): Promise<void> {
   let warned: string | undefined;
-  if (guest.kernel.format !== "qemu") warn(STANDS_STILL);
+  if (!runs) warn(STANDS_STILL);
   for await (const difference of guest.watch({ intervalMs, signal })) {
     const { initial, time, processes, sockets, quality } = difference;
     const counts = { processes: processes.came.length, sockets: sockets.came.length };
@@ -38,7 +38,7 @@ async function watch({ guest, output, signal, json, warn }: Invocation, interval
     const events = initial ? [] : eventsOf(difference);
     if (json) await output.json(events);
     else await output.lines(events.map(formatEvent));
-    const incomplete = quality ? incompleteness(quality, guest.kernel) : undefined;
+    const incomplete = quality ? incompleteness(quality, runs) : undefined;
     if (incomplete !== undefined && incomplete !== warned) warn(incomplete);
     warned = incomplete ?? warned;
     if (output.gone) return;

@@ -1,25 +1,30 @@
-// The guard: a process beside the agent's own that holds the monitors of the guests that the agent pauses. A guest that
+// The guard: a process beside the agent's own that pauses guests for the agent, and holds their monitors. A guest that
 // stands still is resumed from here when its time is up, however busy the agent's event loop is, and when the agent is
 // gone, whatever ended it: the channel to it closes. It runs in a session of its own, so that Ctrl-C does not end it too.
 import { toXFilterError } from "../errors.ts";
+import { loadNative } from "../native.ts";
+import { GuardedDomain } from "./guarded-domain.ts";
 import { GuardedGuest } from "./guarded-guest.ts";
-import type { Answer, Request } from "./messages.ts";
+import type { Answer, Guarded, Pausable, Request } from "./messages.ts";
 
-const guests = new Map<string, GuardedGuest>();
+const guests = new Map<number, Guarded>();
+
+function hold(pausable: Pausable): Promise<Guarded> {
+  return "qmp" in pausable ? GuardedGuest.hold(pausable.qmp) : GuardedDomain.hold(pausable.domain, loadNative());
+}
 
 async function serve(request: Request): Promise<Omit<Answer, "id">> {
-  const { path } = request;
   if (request.do === "hold") {
-    guests.set(path, await GuardedGuest.hold(path));
+    guests.set(request.guest, await hold(request.pausable));
     return {};
   }
-  const guest = guests.get(path);
+  const guest = guests.get(request.guest);
   if (request.do === "release") {
-    guests.delete(path);
+    guests.delete(request.guest);
     await guest?.release();
     return {};
   }
-  if (!guest) throw new Error(`nothing is held at ${path}`);
+  if (!guest) throw new Error("this guest is not held");
   if (request.do === "stop") return { stop: await guest.stop(request.budgetMs) };
   return { pause: await guest.resume() };
 }

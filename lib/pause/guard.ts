@@ -1,8 +1,10 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { createRequire } from "node:module";
 import { toXFilterError, XFilterError } from "../errors.ts";
+import { loadNative } from "../native.ts";
 import { connectQmp } from "../sources/qmp.ts";
-import type { Answer, Pause, Request, Stop } from "./messages.ts";
+import { unpauseWithoutGuard } from "./guarded-domain.ts";
+import type { Answer, Pausable, Pause, Request, Stop } from "./messages.ts";
 
 type Settled = Extract<Answer, { pause?: unknown }>;
 type Question<R = Request> = R extends Request ? Omit<R, "id"> : never;
@@ -15,8 +17,10 @@ export class Guard {
 
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, { resolve(answer: Settled): void; reject(error: XFilterError): void }>();
-  readonly #paused = new Set<string>();
+  readonly #held = new Map<number, Pausable>();
+  readonly #paused = new Set<number>();
   #lastId = 0;
+  #lastGuest = 0;
   #ended: Promise<void> | undefined;
 
   static shared(): Guard {
@@ -34,35 +38,39 @@ export class Guard {
     this.#child.channel?.unref();
   }
 
-  /** Takes the monitor at `path`, which no other client may hold. Rejects as `connectQmp` does. */
-  async hold(path: string): Promise<void> {
-    await this.#ask({ do: "hold", path });
+  /** A number that stands for this guest. Its monitor no other client may hold. Rejects as `connectQmp` does, and with SOURCE_GONE. */
+  async hold(pausable: Pausable): Promise<number> {
+    const guest = ++this.#lastGuest;
+    await this.#ask({ do: "hold", guest, pausable });
+    this.#held.set(guest, pausable);
+    return guest;
   }
 
-  async stop(path: string, budgetMs: number): Promise<Stop> {
+  async stop(guest: number, budgetMs: number): Promise<Stop> {
     // What an earlier pause may have left standing is not forgotten because this one failed.
-    const stood = this.#paused.has(path);
-    this.#paused.add(path);
+    const stood = this.#paused.has(guest);
+    this.#paused.add(guest);
     try {
-      const { stop = "stood" } = await this.#ask({ do: "stop", path, budgetMs });
-      if (stop !== "stopped") this.#paused.delete(path);
+      const { stop = "stood" } = await this.#ask({ do: "stop", guest, budgetMs });
+      if (stop !== "stopped") this.#paused.delete(guest);
       return stop;
     } catch (error) {
-      if (!stood) this.#paused.delete(path);
+      if (!stood) this.#paused.delete(guest);
       throw error;
     }
   }
 
-  async resume(path: string): Promise<Pause | undefined> {
-    const { pause } = await this.#ask({ do: "resume", path });
-    this.#paused.delete(path);
+  async resume(guest: number): Promise<Pause | undefined> {
+    const { pause } = await this.#ask({ do: "resume", guest });
+    this.#paused.delete(guest);
     return pause;
   }
 
-  async release(path: string): Promise<void> {
+  async release(guest: number): Promise<void> {
     if (this.#ended) return this.#ended;
-    await this.#ask({ do: "release", path });
-    this.#paused.delete(path);
+    await this.#ask({ do: "release", guest });
+    this.#paused.delete(guest);
+    this.#held.delete(guest);
   }
 
   async #ask(question: Question): Promise<Settled> {
@@ -93,21 +101,23 @@ export class Guard {
 
   /** Somebody killed the guard: what it had stopped is resumed from here. */
   #end(): void {
-    this.#ended ??= Promise.all(Array.from(this.#paused, resumeWithoutGuard)).then(() => {
+    const paused = Array.from(this.#paused, (guest) => this.#held.get(guest)!);
+    this.#ended ??= Promise.all(paused.map(resumeWithoutGuard)).then(() => {
       for (const id of [...this.#waiting.keys()]) this.#fail(id);
     });
   }
 }
 
-async function resumeWithoutGuard(path: string): Promise<void> {
+async function resumeWithoutGuard(pausable: Pausable): Promise<void> {
   try {
-    const qmp = await connectQmp(path);
+    if ("domain" in pausable) return await unpauseWithoutGuard(pausable.domain, loadNative());
+    const qmp = await connectQmp(pausable.qmp);
     try {
       await qmp.execute("cont");
     } finally {
       qmp.close();
     }
   } catch {
-    // QEMU has ended, too; or another client has the monitor, and with it the guest.
+    // What ran the guest has ended, too; or another client has the monitor, and with it the guest.
   }
 }

@@ -2,14 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { XFilterError } from "../errors.ts";
 import { Monitor } from "../sources/monitor.ts";
 import type { Qmp, QmpEvent } from "../sources/qmp.ts";
-import type { Pause, Stop } from "./messages.ts";
+import type { Guarded, Pause, Stop } from "./messages.ts";
 
 /** A guest must not stand still because its monitor's connection ended: it is made again so often, in about a second. */
 const MAX_RESUME_TRIES = 10;
 const RESUME_POLL_MS = 100;
 
-/** @internal A guest whose monitor the guard holds. Its requests are served one after the other. */
-export class GuardedGuest {
+/** @internal A guest whose monitor the guard holds. */
+export class GuardedGuest implements Guarded {
   readonly #path: string;
   readonly #monitor: Monitor;
   #stopping = false;
@@ -76,7 +76,6 @@ export class GuardedGuest {
     }
   }
 
-  /** The pause that this ended, or that has ended because its time was up; undefined if there was none. */
   resume(): Promise<Pause | undefined> {
     return this.#next(async () => (await this.#resume()) ?? this.#expired);
   }

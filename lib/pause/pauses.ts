@@ -1,24 +1,26 @@
 import { XFilterError } from "../errors.ts";
 import { Guard } from "./guard.ts";
+import type { Pausable } from "./messages.ts";
 
 /** @internal Stops one guest for each piece of work, one after the other. */
 export class Pauses {
   readonly budgetMs: number;
-  readonly #path: string;
-  readonly #guard = Guard.shared();
+  readonly #guard: Guard;
+  /** As which the guard has the guest. */
+  readonly #guest: number;
   #turn: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  private constructor(path: string, budgetMs: number) {
-    this.#path = path;
+  private constructor(guard: Guard, guest: number, budgetMs: number) {
+    this.#guard = guard;
+    this.#guest = guest;
     this.budgetMs = budgetMs;
   }
 
-  /** Takes the monitor at `path`. Rejects as `connectQmp` does. */
-  static async open(path: string, budgetMs: number): Promise<Pauses> {
-    const pauses = new Pauses(path, budgetMs);
-    await pauses.#guard.hold(path);
-    return pauses;
+  /** Rejects as `Guard.hold` does. */
+  static async open(pausable: Pausable, budgetMs: number): Promise<Pauses> {
+    const guard = Guard.shared();
+    return new Pauses(guard, await guard.hold(pausable), budgetMs);
   }
 
   /**
@@ -36,9 +38,13 @@ export class Pauses {
   }
 
   async #during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
-    const stop = this.#closed ? "changed" : await this.#guard.stop(this.#path, this.budgetMs);
+    const stop = this.#closed ? "changed" : await this.#guard.stop(this.#guest, this.budgetMs);
     if (stop === "changed") {
-      throw new XFilterError("GUEST_CHANGED", "QEMU told of a reset, or of other RAM", "Attach to the guest again");
+      throw new XFilterError(
+        "GUEST_CHANGED",
+        "The guest is not the one that was attached to",
+        "Attach to the guest again",
+      );
     }
     let result: T | undefined;
     let failure: { error: unknown } | undefined;
@@ -47,7 +53,7 @@ export class Pauses {
     } catch (error) {
       failure = { error };
     }
-    const pause = stop === "stopped" ? await this.#guard.resume(this.#path) : undefined;
+    const pause = stop === "stopped" ? await this.#guard.resume(this.#guest) : undefined;
     if (pause?.expired) {
       const what = `the guest was resumed before the walk was done, after ${pause.milliseconds.toFixed(1)} ms`;
       throw new XFilterError("PAUSE_BUDGET", what, "Give it more (pauseBudgetMs), or walk without a pause");
@@ -59,6 +65,6 @@ export class Pauses {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#turn.catch(() => {});
-    await this.#guard.release(this.#path);
+    await this.#guard.release(this.#guest);
   }
 }

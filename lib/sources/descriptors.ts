@@ -46,8 +46,8 @@ async function hasNetworkCard(folder: string): Promise<boolean> {
   return (await Promise.all(devices.map((device) => isNetworkCard(`${folder}/${device}`)))).includes(true);
 }
 
-/** By the PCI class code: 0x02 are network controllers. */
-async function isNetworkCard(device: string): Promise<boolean> {
+/** @internal By the PCI class code of a device in sysfs: 0x02 are network controllers. */
+export async function isNetworkCard(device: string): Promise<boolean> {
   return (await readFile(`${device}/class`, "utf8").catch(() => "")).startsWith("0x02");
 }
 

@@ -12,6 +12,8 @@ export interface HostLink {
   readonly master: string | null;
   /** What a card hangs on: pci, usb, virtio, xen-backend, …; null for others. */
   readonly bus: string | null;
+  /** What it is on there, as the kernel calls it: 0000:03:00.0, vif-7-0; null for others, and where the kernel does not tell. */
+  readonly device: string | null;
   /** Which port of its card it is, as the driver calls it: p0, pf0vf1, …; null where it tells none. */
   readonly port: string | null;
 }
@@ -32,11 +34,11 @@ export function toLinks(answer: unknown): Map<string, HostLink> {
   const links = new Map<string, HostLink>();
   for (const link of answer as Partial<IpLink>[]) {
     const { ifname: name, ifindex: index, address, link_type: type, linkinfo, master = null } = link;
-    const { parentbus: bus = null, phys_port_name: port = null } = link;
+    const { parentbus: bus = null, parentdev: device = null, phys_port_name: port = null } = link;
     if (name === undefined || index === undefined) continue;
     const mac = type === "ether" && address !== undefined ? address : null;
     const kind = type === "loopback" ? type : (linkinfo?.info_kind ?? null);
-    links.set(name, { name, index, mac, kind, master, bus, port });
+    links.set(name, { name, index, mac, kind, master, bus, device, port });
   }
   return links;
 }
@@ -58,6 +60,7 @@ interface IpLink {
   linkinfo: { info_kind?: string };
   master: string;
   parentbus: string;
+  parentdev: string;
   phys_port_name: string;
 }
 

@@ -8,9 +8,12 @@ import { parseInfoNetwork, type QemuNetwork } from "./info-network.ts";
 export interface HostInterface extends GuestInterface {
   /** The bridge or the like that it is a port of; null when it is none. */
   readonly master: string | null;
-  /** Link-layer address of the guest's card behind it, as QEMU's monitor tells it; null when that is not known. */
+  /** Link-layer address of the guest's card behind it, as QEMU's monitor or xenstore tells it; null when that is not known. */
   readonly guestMac: string | null;
-  /** Whether the guest's QEMU has it open, which nobody else's device is. False: it is the guest's because the user says so. */
+  /**
+   * Whether the guest's QEMU has it open, or Xen has it for the guest's domain: it is nobody else's. False: it is the guest's because
+   * the user says so.
+   */
   readonly open: boolean;
 }
 
@@ -86,6 +89,7 @@ function macBehind(name: string, { taps }: NetworkDescriptors, networks: readonl
   return networks.find(isIt)?.mac ?? null;
 }
 
-function unseenError(what: string, advice: string): XFilterError {
+/** @internal */
+export function unseenError(what: string, advice: string): XFilterError {
   return new XFilterError("INTERFACE_UNSEEN", what, advice);
 }

@@ -17,29 +17,36 @@ export function checkNames(names: readonly string[] | undefined): void {
   throw invalidOption("names is not a list of names of network devices");
 }
 
+/** @internal What can be told of whose a device is. */
+export interface Holdings {
+  /** Whether it is this guest's, and nobody else's. */
+  has(link: HostLink): boolean;
+  /** Why one that is not known to be this guest's is another's; null if that is not known either. */
+  another(link: HostLink): Promise<string | null>;
+}
+
 /**
  * @internal
- * Devices that the user names, each once, for a guest of the QEMU `pid`, where there is one. That he says so is enough, unless what
- * can be known says otherwise. Rejects with INTERFACE_NOT_FOUND, INTERFACE_UNSEEN, INTERFACE_FOREIGN, TOOL_NOT_FOUND, SOURCE_PERMISSION.
+ * Devices that the user names, each once, for a guest that runs, or an image. That he says so is enough, unless what can be known says
+ * otherwise. Rejects with INTERFACE_NOT_FOUND, INTERFACE_UNSEEN, INTERFACE_FOREIGN, TOOL_NOT_FOUND, SOURCE_PERMISSION.
  */
-export async function namedInterfaces(names: readonly string[], pid: number | null): Promise<HostInterface[]> {
-  const [links, taps] = await Promise.all([hostLinks(), pid === null ? new Set<string>() : openTaps(pid)]);
+export async function namedInterfaces(names: readonly string[], holdings: Holdings | null): Promise<HostInterface[]> {
+  const links = await hostLinks();
   const found = [...new Set(names)].map((name) => {
     const link = links.get(name);
-    if (link) return { link, device: toInterface(link, link.kind === "tun" && taps.has(name)) };
+    if (link) return { link, device: toInterface(link, holdings?.has(link) ?? false) };
     const what = `there is no network device ${JSON.stringify(name)} in this network namespace`;
     throw new XFilterError("INTERFACE_NOT_FOUND", what, "`ip link` shows what there is");
   });
   const unproven = found.filter(({ device }) => !device.open).map(({ link }) => link);
-  if (unproven.length > 0) await refuseForeign(unproven, pid);
+  if (unproven.length > 0) await refuseForeign(unproven, holdings);
   return found.map(({ device }) => device);
 }
 
-async function refuseForeign(links: readonly HostLink[], pid: number | null): Promise<void> {
+async function refuseForeign(links: readonly HostLink[], holdings: Holdings | null): Promise<void> {
   const ways = await uplinks();
   for (const link of links) {
-    const why =
-      ownedByHost(link, ways) ?? (pid !== null && link.kind === "tun" ? await otherGuests(link.name, pid) : null);
+    const why = ownedByHost(link, ways) ?? (holdings && (await holdings.another(link)));
     if (why !== null) throw new XFilterError("INTERFACE_FOREIGN", `${JSON.stringify(link.name)} ${why}`, NAME_THEM);
   }
 }
@@ -50,6 +57,15 @@ export function ownedByHost({ name, kind, bus, port }: HostLink, ways: ReadonlyS
   if (kind !== null && ON_CARDS.includes(kind)) return `is this machine's own (${kind})`;
   const isCard = bus !== null && !GUESTS_BUSES.includes(bus) && !REPRESENTOR.test(port ?? "");
   return isCard ? `is a card of this machine (${bus})` : null;
+}
+
+/** @internal The taps that a QEMU has open. Rejects with SOURCE_NOT_FOUND, SOURCE_PERMISSION. */
+export async function qemuHoldings(pid: number): Promise<Holdings> {
+  const taps = await openTaps(pid);
+  return {
+    has: ({ kind, name }) => kind === "tun" && taps.has(name),
+    another: async ({ kind, name }) => (kind === "tun" ? otherGuests(name, pid) : null),
+  };
 }
 
 /** Other processes of the same program are other guests. */

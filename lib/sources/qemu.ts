@@ -1,33 +1,30 @@
 import { XFilterError } from "../errors.ts";
-import type { NativeProcess } from "../native.ts";
 import type { AbortSignalLike } from "../options.ts";
-import { type HostInterface, qemuInterfaces } from "./interfaces.ts";
+import { qemuInterfaces } from "./interfaces.ts";
+import type { LiveSource } from "./live-source.ts";
 import { Monitor } from "./monitor.ts";
-import { namedInterfaces } from "./named-interfaces.ts";
+import { namedInterfaces, qemuHoldings } from "./named-interfaces.ts";
 import type { Qmp } from "./qmp.ts";
 import type { QemuSource } from "./target.ts";
 
-/** @internal A QEMU that runs, of which a guest is attached to, and again when it changes. */
-export interface LiveSource {
-  /** Where the guest's RAM lies now. */
-  locate(signal?: AbortSignalLike): Promise<NativeProcess>;
-  /** Whether QEMU told, since `locate`, that the guest is not what it was. */
-  changed(): Promise<boolean>;
-  /** The host's network devices that are the guest's, or those that are named, after `locate`. */
-  interfaces(names?: readonly string[]): Promise<HostInterface[]>;
-  close(): void;
-}
-
-/** @internal Nothing is asked before `locate`. */
-export function liveSource({ qmp, pid }: QemuSource): LiveSource {
+/** @internal A QEMU that runs. */
+export function qemuSource({ qmp, pid }: QemuSource): LiveSource {
   return qmp === undefined ? byProcess(pid) : byMonitor(qmp);
 }
 
 function byProcess(pid: number): LiveSource {
   return {
-    locate: async () => ({ pid, regions: [] }),
+    locate: async () => ({ process: { pid, regions: [] } }),
     changed: async () => false,
-    interfaces: (names) => (names ? namedInterfaces(names, pid) : qemuInterfaces(pid)),
+    interfaces: async (names) => (names ? namedInterfaces(names, await qemuHoldings(pid)) : qemuInterfaces(pid)),
+    pausable() {
+      throw new XFilterError(
+        "PAUSE_UNAVAILABLE",
+        "a guest that is given by its process id cannot be paused",
+        "Give its QMP socket (qemu:PATH), or walk without a pause",
+      );
+    },
+    moves: false,
     close: () => {},
   };
 }
@@ -53,14 +50,16 @@ function byMonitor(path: string): LiveSource {
       }
       pid = qmp.peer;
       networks = await monitor.networks(signal);
-      return { pid, regions };
+      return { process: { pid, regions } };
     },
     changed: () => monitor.changed(),
     async interfaces(names) {
-      if (names) return namedInterfaces(names, pid);
+      if (names) return namedInterfaces(names, await qemuHoldings(pid));
       networks = (await monitor.networks()) ?? networks;
       return qemuInterfaces(pid, networks);
     },
+    pausable: () => ({ qmp: path }),
+    moves: false,
     close: () => monitor.close(),
   };
 }

@@ -11,21 +11,21 @@ vi.mock("../../lib/index.ts", () => ({ introspect: async () => guest }));
 
 describe("what a listing may lack", () => {
   it("is nothing when nothing went wrong", () => {
-    expect(incompleteness({ ...QUALITY, pauseMs: 0, retries: 3 }, { format: "raw" })).toBeUndefined();
+    expect(incompleteness({ ...QUALITY, pauseMs: 0, retries: 3 }, false)).toBeUndefined();
   });
   it.each([
     [{ badPointers: 1 }, "1 unreadable object."],
     [{ badPointers: 2, limited: 1 }, "2 unreadable objects, 1 value beyond a bound."],
     [{ torn: 1, abandoned: 2 }, "1 torn link, 2 objects left out for it."],
   ])("is told of %j", (losses, told) => {
-    expect(incompleteness({ ...QUALITY, pauseMs: 0, ...losses }, { format: "raw" })).toContain(
+    expect(incompleteness({ ...QUALITY, pauseMs: 0, ...losses }, false)).toContain(
       `the listing may be incomplete: ${told}`,
     );
   });
 });
 
 it("what a listing of a guest that runs may lack is no matter of its image", () => {
-  const told = incompleteness({ ...QUALITY, pauseMs: 0, torn: 1 }, { format: "qemu" });
+  const told = incompleteness({ ...QUALITY, pauseMs: 0, torn: 1 }, true);
   expect(told).toContain("try again, or with --pause");
 });
 

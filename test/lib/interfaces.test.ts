@@ -62,16 +62,25 @@ it("links are told by name, with what made them", () => {
     { ifindex: 8, ifname: "tun0", link_type: "none", linkinfo: { info_kind: "tun" } },
     {
       ...{ ifindex: 2, ifname: "eth0", link_type: "ether", address: "02:00:00:00:00:01" },
-      ...{ parentbus: "pci", phys_port_name: "p0" },
+      ...{ parentbus: "pci", parentdev: "0000:03:00.0", phys_port_name: "p0" },
     },
     {},
   ]);
-  const made = { master: null, bus: null, port: null };
+  const made = { master: null, bus: null, device: null, port: null };
   expect([...links.values()]).toEqual([
     { ...made, name: "lo", index: 1, mac: null, kind: "loopback" },
     { ...made, name: "vm1", index: 7, mac: "fe:54:00:00:00:01", kind: "tun", master: "br0" },
     { ...made, name: "tun0", index: 8, mac: null, kind: "tun" },
-    { ...made, name: "eth0", index: 2, mac: "02:00:00:00:00:01", kind: null, bus: "pci", port: "p0" },
+    {
+      ...made,
+      name: "eth0",
+      index: 2,
+      mac: "02:00:00:00:00:01",
+      kind: null,
+      bus: "pci",
+      device: "0000:03:00.0",
+      port: "p0",
+    },
   ]);
 });
 
@@ -85,7 +94,16 @@ it("routes tell their devices, those of several ways all of them", () => {
 });
 
 describe("a device that is named as a guest's", () => {
-  const made = { name: "dev", index: 7, mac: "02:00:00:00:00:01", kind: null, master: null, bus: null, port: null };
+  const made = {
+    name: "dev",
+    index: 7,
+    mac: "02:00:00:00:00:01",
+    kind: null,
+    master: null,
+    bus: null,
+    device: null,
+    port: null,
+  };
   it.each([
     ["a tap", { kind: "tun" }, false],
     ["one end of a pair", { kind: "veth" }, false],

@@ -63,6 +63,8 @@ describe("introspect", () => {
     { profile: "p", types: "t" },
     { signal: {} },
     { walkBudgetMs: "1" },
+    { keepMappings: true },
+    { keepMappings: "no" },
     { typse: {} },
     null,
     "map",
@@ -73,7 +75,7 @@ describe("introspect", () => {
   it("names the option that it does not know", async () => {
     const unknown = introspect(image, { walkBudget: 5 } as never);
     await expect(unknown).rejects.toThrow(
-      '"walkBudget" is not among the options, which are signal, types, symbols, profile, memoryMap, consistency, attachBudgetMs, walkBudgetMs, pauseBudgetMs.',
+      '"walkBudget" is not among the options, which are signal, types, symbols, profile, memoryMap, consistency, attachBudgetMs, walkBudgetMs, pauseBudgetMs, keepMappings.',
     );
   });
   it("gives up when its time is up", async () => {

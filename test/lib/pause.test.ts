@@ -14,7 +14,7 @@ const milliseconds = (time: number) => new Promise<void>((resolve) => setTimeout
 
 describe("a pause", () => {
   it("lasts as long as the work, and tells how long that was", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     const { result, pauseMs } = await pauses.during(async () => {
       expect(qmp.running).toBe(false);
       await milliseconds(30);
@@ -26,28 +26,28 @@ describe("a pause", () => {
     await pauses.close();
   });
   it("ends when the work fails", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     const failing = pauses.during(() => Promise.reject(new Error("torn")));
     await expect(failing).rejects.toThrow("torn");
     expect(qmp.running).toBe(true);
     await pauses.close();
   });
   it("ends when its time is up, whatever the work does; the work then failed", async () => {
-    const pauses = await Pauses.open(qmp.path, 50);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 50);
     const slow = pauses.during(() => qmp.until(true));
     await expect(slow).rejects.toMatchObject({ code: "PAUSE_BUDGET" });
     await pauses.close();
   });
   it("is none of a guest that stood still before, and stays so", async () => {
     qmp.running = false;
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     expect(await pauses.during(async () => qmp.running)).toEqual({ result: false, pauseMs: 0 });
     expect(qmp.running).toBe(false);
     await pauses.close();
     expect(qmp.log).not.toContain("cont");
   });
   it("is none of a guest that somebody else stopped after the attach, and it stays so", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     await pauses.during(async () => {});
     qmp.running = false;
     qmp.tell("STOP");
@@ -56,7 +56,7 @@ describe("a pause", () => {
     expect(qmp.running).toBe(false);
   });
   it("that somebody else ended was none to walk in", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     const work = async () => {
       qmp.running = true;
       qmp.tell("RESUME");
@@ -66,7 +66,7 @@ describe("a pause", () => {
     await pauses.close();
   });
   it("follows another, never within it", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     await Promise.all([1, 2, 3].map(() => pauses.during(() => milliseconds(1))));
     expect(qmp.log.filter((command) => command === "stop" || command === "cont")).toEqual([
       "stop",
@@ -79,7 +79,7 @@ describe("a pause", () => {
     await pauses.close();
   });
   it("is not made of a guest that was reset since it was attached to", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     await pauses.during(async () => {});
     qmp.tell("RESET");
     const work = () => Promise.reject(new Error("not to be done"));
@@ -88,7 +88,7 @@ describe("a pause", () => {
     await pauses.close();
   });
   it("ends although the monitor's connection ended meanwhile, and the next one finds it again", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     const cut = async () => qmp.cut();
     await pauses.during(cut);
     expect(qmp.running).toBe(true);
@@ -99,7 +99,7 @@ describe("a pause", () => {
     await pauses.close();
   });
   it("ends although nobody heard that it began", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     qmp.cutAt = "stop";
     await expect(pauses.during(async () => {})).rejects.toMatchObject({ code: "QMP_CLOSED" });
     expect(qmp.running).toBe(true);
@@ -109,7 +109,7 @@ describe("a pause", () => {
 
 describe("a guard that is killed", () => {
   it("leaves alone a guest that it did not stop, because QEMU refused to", async () => {
-    const pauses = await Pauses.open(qmp.path, 5000);
+    const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     qmp.refuses = "stop";
     await expect(pauses.during(async () => {})).rejects.toMatchObject({ code: "QMP_REFUSED" });
     // Somebody else's stop, by then.
@@ -134,7 +134,7 @@ describe("an agent that pauses a guest", () => {
   async function agent(then: string) {
     const program = `
       const { Pauses } = await import(${JSON.stringify(join(import.meta.dirname, "../../lib/pause/pauses.ts"))});
-      const pauses = await Pauses.open(${JSON.stringify(qmp.path)}, 60_000);
+      const pauses = await Pauses.open({ qmp: ${JSON.stringify(qmp.path)} }, 60_000);
       pauses.during(() => new Promise((resolve) => { ${then} }));
       setInterval(() => {}, 1000);`;
     const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program], {

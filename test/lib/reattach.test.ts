@@ -56,6 +56,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
       return told;
     },
     interfaces: async () => [],
+    moves: false,
     attach: async () => {
       await state.attaching;
       const error = booting.pop();

@@ -10,6 +10,8 @@ describe("a target", () => {
       Array(3).fill(`${here}/memory.elf`),
     );
     expect(targetName("qemu:pid:007")).toBe("qemu:pid:7");
+    expect(["xen:vm1", "Xen:vm1"].map(targetName)).toEqual(Array(2).fill("xen:vm1"));
+    expect(targetName("xen:007")).toBe("xen:7");
   });
   it.each([
     ["memory.elf", "memory.elf"],
@@ -28,8 +30,16 @@ describe("a target", () => {
   it("may be an object, whose path is taken as it is", () => {
     expect(parseTarget({ vmcore: "qemu:disk" })).toEqual({ kind: "vmcore", path: resolve("qemu:disk") });
   });
-  it.each(["xen:vm1", { xen: { domain: "vm1" } }])("%j is known, and not built yet", (target) => {
-    expect(() => parseTarget(target as never)).toThrow(expect.objectContaining({ code: "KIND_UNSUPPORTED" }));
+  it.each([
+    ["xen:vm1", "vm1"],
+    ["XEN:Web Server", "Web Server"],
+    ["xen:7", 7],
+    ["xen:007", 7],
+    [{ xen: { domain: 7 } }, 7],
+    [{ xen: { domain: "7" } }, "7"],
+    [{ xen: { domain: "vm1" } }, "vm1"],
+  ])("%j is the domain %j", (target, domain) => {
+    expect(parseTarget(target)).toEqual({ kind: "xen", domain });
   });
   it.each([
     ["qemu:/run/vm1.qmp", { qmp: "/run/vm1.qmp" }],
@@ -53,6 +63,9 @@ describe("a target", () => {
       { qemu: { qmp: "x", pid: 7 } },
       { qemu: { qmp: "x", port: 7 } },
     ],
+    ...["xen:", "xen:0", "xen:32752", "xen:a\0b", { xen: {} }, { xen: "vm1" }, { xen: null }, { xen: { domain: "" } }],
+    ...[{ xen: { domain: 0 } }, { xen: { domain: -1 } }, { xen: { domain: 1.5 } }, { xen: { domain: Number.NaN } }],
+    ...[{ xen: { domain: true } }, { xen: { domain: "vm1", id: 7 } }],
     ...[new URL("file:///memory.elf"), Buffer.from("memory.elf")],
   ];
   it.each(wrong.map((target) => ({ target })))("$target is none", ({ target }) => {
@@ -61,7 +74,7 @@ describe("a target", () => {
   });
   it.each(["disk:x", "", "vmcore:"])("%j is refused without words of the library", (text) => {
     expect(() => parseTarget(text)).toThrow(
-      /^A target is a path, vmcore:PATH, qemu:PATH or qemu:pid:PID, but [^{]*\.$/,
+      /^A target is a path, vmcore:PATH, qemu:PATH, qemu:pid:PID or xen:DOMAIN, but [^{]*\.$/,
     );
   });
   it("that is a URL is told what is wanted", () => {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { qemuInterfaces } from "../../lib/sources/interfaces.ts";
 import { Monitor } from "../../lib/sources/monitor.ts";
-import { namedInterfaces } from "../../lib/sources/named-interfaces.ts";
+import { namedInterfaces, qemuHoldings } from "../../lib/sources/named-interfaces.ts";
 import type { Inside, Outcome } from "./inside-options.ts";
 
 const { before = [], qemu, after = [], by, names = [] }: Inside = JSON.parse(process.argv[2]!);
@@ -20,7 +20,7 @@ const qmp = join(folder, "qmp");
 
 async function outcome(pid: number, monitor: Monitor): Promise<Outcome> {
   try {
-    if (by === "names") return { interfaces: await namedInterfaces(names, pid) };
+    if (by === "names") return { interfaces: await namedInterfaces(names, await qemuHoldings(pid)) };
     if (by === "pid") return { interfaces: await qemuInterfaces(pid) };
     return { interfaces: await qemuInterfaces(pid, await monitor.networks()) };
   } catch (error) {

@@ -1,0 +1,124 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { toXFilterError } from "../errors.ts";
+import type { Native, NativeDomain, NativeDomainId } from "../native.ts";
+import type { Guarded, Pause, Stop } from "./messages.ts";
+
+/** @internal What of the addon a domain is paused by. */
+export type PausingAddon = Pick<Native, "xenDomain" | "xenPause" | "xenUnpause">;
+
+/** A guest must not stand still because one call failed. */
+const MAX_RESUME_TRIES = 10;
+const RESUME_POLL_MS = 100;
+
+/** @internal A domain that the guard pauses. Xen counts its pauses: to each of ours belongs one unpause, and no other. */
+export class GuardedDomain implements Guarded {
+  readonly #domain: NativeDomainId;
+  readonly #addon: PausingAddon;
+  /** When the pause began, by this process's own clock. */
+  #paused: number | undefined;
+  #expiry: NodeJS.Timeout | undefined;
+  #expired: Pause | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** Rejects with XEN_UNAVAILABLE, SOURCE_PERMISSION: not only when the guest is to be resumed. */
+  static async hold(domain: NativeDomainId, addon: PausingAddon): Promise<GuardedDomain> {
+    await domainNow(domain, addon);
+    return new GuardedDomain(domain, addon);
+  }
+
+  private constructor(domain: NativeDomainId, addon: PausingAddon) {
+    this.#domain = domain;
+    this.#addon = addon;
+  }
+
+  stop(budgetMs: number): Promise<Stop> {
+    return this.#next(async () => {
+      // What could not be resumed before.
+      await this.#resume();
+      const now = await domainNow(this.#domain, this.#addon);
+      if (now === null || now.dying) return "changed";
+      // By somebody else, or because it has shut down.
+      if (now.paused || now.shutdown !== null) return "stood";
+      this.#expired = undefined;
+      const start = performance.now();
+      await this.#addon.xenPause(this.#domain).promise;
+      this.#paused = start;
+      this.#expiry = setTimeout(() => {
+        this.#next(async () => {
+          const pause = await this.#resume();
+          this.#expired = pause && { ...pause, expired: true };
+        }).catch(() => {});
+      }, budgetMs);
+      return "stopped";
+    });
+  }
+
+  resume(): Promise<Pause | undefined> {
+    return this.#next(async () => (await this.#resume()) ?? this.#expired);
+  }
+
+  async release(): Promise<void> {
+    await this.resume();
+  }
+
+  #next<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work, work);
+    this.#turn = turn;
+    return turn;
+  }
+
+  async #resume(): Promise<Pause | undefined> {
+    clearTimeout(this.#expiry);
+    const start = this.#paused;
+    if (start === undefined) return undefined;
+    const ours = await this.#unpause();
+    const milliseconds = performance.now() - start;
+    this.#paused = undefined;
+    return { milliseconds, expired: !ours };
+  }
+
+  /** Whether it stood still until now: somebody else may have resumed it. */
+  async #unpause(): Promise<boolean> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#addon.xenUnpause(this.#domain).promise;
+        return true;
+      } catch (error) {
+        const now = await domainNow(this.#domain, this.#addon).catch(() => undefined);
+        // One that is gone never ran on.
+        if (now === null || now?.dying) return true;
+        // Xen refuses it of a domain that nobody has paused.
+        if (now?.paused === false) return false;
+        if (tries === MAX_RESUME_TRIES) {
+          this.#tellOfStanding(error);
+          throw error;
+        }
+      }
+      await sleep(RESUME_POLL_MS);
+    }
+  }
+
+  /** The agent, whose stderr this is, may be gone, or not have asked for it. */
+  #tellOfStanding(error: unknown): void {
+    const { id } = this.#domain;
+    const why = JSON.stringify(toXFilterError(error).message);
+    process.stderr.write(
+      `xfilter-core: domain ${id} could not be resumed: it stands still; run xl unpause ${id}. (${why})\n`,
+    );
+  }
+}
+
+/**
+ * @internal Of a guard that was killed, which may have paused the domain or not: it pauses none that stands still already, so one that
+ * does was paused by it.
+ */
+export async function unpauseWithoutGuard(domain: NativeDomainId, addon: PausingAddon): Promise<void> {
+  const now = await domainNow(domain, addon);
+  if (now?.paused) await addon.xenUnpause(domain).promise;
+}
+
+/** Null: it is gone, and whoever has its id is another. */
+async function domainNow({ id, uuid }: NativeDomainId, { xenDomain }: PausingAddon): Promise<NativeDomain | null> {
+  const now = await xenDomain(id).promise;
+  return now?.uuid === uuid ? now : null;
+}
