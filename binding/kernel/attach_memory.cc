@@ -32,7 +32,9 @@ Result<AttachedGuest> attachMemory(std::unique_ptr<PhysicalMemory> memory, Attac
   const auto scan = memory->scan();
   const PhysicalMemory& source = scan ? *scan : *memory;
   auto kernel = findKernel(source, options, budget);
-  if (const auto intact = source.intact(); !intact) return tl::unexpected(intact.error());
+  for (const PhysicalMemory* const read : {&source, static_cast<const PhysicalMemory*>(memory.get())}) {
+    if (const auto intact = read->intact(); !intact) return tl::unexpected(intact.error());
+  }
   if (!kernel) return tl::unexpected(kernel.error());
   kernel->space = kernel->space.over(*memory);
   kernel->steps.insert(kernel->steps.begin(), std::move(opened));

@@ -74,12 +74,11 @@ class XenPass final : public PhysicalMemory {
   std::vector<VcpuRegisters> vcpus() const override { return source_.vcpus(); }
   std::string_view format() const override { return source_.format(); }
 
+  // Whether the domain is still there its memory is asked once a walk, not by each pass: it is a call of Xen.
   Result<void> intact() const override {
-    if (exhausted_) {
-      return failure("OUT_OF_MEMORY", "A pass over the guest had to map more than 512 MiB.",
-                     "No walk needs as much: the guest's lists may be lying.");
-    }
-    return source_.intact();
+    if (!exhausted_) return {};
+    return failure("OUT_OF_MEMORY", "A pass over the guest had to map more than 512 MiB.",
+                   "No walk needs as much: the guest's lists may be lying.");
   }
 
  private:

@@ -208,7 +208,7 @@ TEST_CASE("xen: a walk during which the domain ends is not believed, and lets go
     domain.fake.flags = FakeXen::kDying;
     domain.fake.tell("@releaseDomain");
     CHECK(wordAt(*pass, frame(0x102)) == 0x102);
-    CHECK(pass->intact().error().code == std::string("SOURCE_GONE"));
+    CHECK((*memory)->intact().error().code == std::string("SOURCE_GONE"));
   }
   CHECK(domain.fake.mappedPages == 0);
 }
