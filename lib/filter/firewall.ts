@@ -72,8 +72,11 @@ export class Firewall {
   /** For a boot of the guest, the first or another. Changes nothing. */
   async open(bootId: string): Promise<void> {
     const { guest, interfaces, reconcileMs } = this.#options;
-    if (this.#bootId === "") this.#interfaces = await findDevices(guest, interfaces);
-    this.#lock?.takeDevices(this.#interfaces);
+    if (this.#bootId === "") {
+      this.#interfaces = await findDevices(guest, interfaces);
+      this.#lock?.takeDevices(this.#interfaces);
+      // A domain of Xen boots with others than it had.
+    } else await this.#findAgain();
     this.#bootId = bootId;
     this.#nextLook = performance.now() + reconcileMs;
     await this.#reopen();
@@ -154,25 +157,33 @@ export class Firewall {
 
   /** To the devices that the guest has by now. What cannot be found out about them comes back. */
   async #rebind(): Promise<XFilterError | null> {
+    try {
+      const { areOthers, problem } = await this.#findAgain();
+      if (areOthers) await this.#reopen();
+      return problem;
+    } catch (error) {
+      if (this.#signal.aborted) throw this.#signal.reason;
+      return toXFilterError(error);
+    }
+  }
+
+  /** Takes up the devices that the guest has by now: whether they are others, and what is wrong with one of them. */
+  async #findAgain() {
     const { guest, interfaces } = this.#options;
     const last = this.#interfaces;
     this.#everInterfaces = [
       ...this.#everInterfaces,
       ...last.filter((one) => !includesDevice(this.#everInterfaces, one)),
     ];
-    try {
-      const { devices, problem } = await findDevicesAgain(guest, interfaces, { last, ever: this.#everInterfaces });
-      if (areSame(devices, last)) return problem;
+    const { devices, problem } = await findDevicesAgain(guest, interfaces, { last, ever: this.#everInterfaces });
+    const areOthers = !areSame(devices, last);
+    if (areOthers) {
       this.#lock?.takeDevices(devices);
       this.#interfaces = devices;
       this.#rebound = true;
       this.#unbound = devices.length === 0;
-      await this.#reopen();
-      return problem;
-    } catch (error) {
-      if (this.#signal.aborted) throw this.#signal.reason;
-      return toXFilterError(error);
     }
+    return { areOthers, problem };
   }
 
   /** Nothing of a guest's may be in force at what is another's by now. */

@@ -2,13 +2,19 @@ import { describe, expect, it } from "vitest";
 import { type Attachable, AttachedGuest } from "../../lib/attached-guest.ts";
 import { toXFilterError } from "../../lib/errors.ts";
 import type { NativeGuest, NativeJob, NativeSnapshot } from "../../lib/native.ts";
+import type { Pauses } from "../../lib/pause/pauses.ts";
 import { columns } from "../../lib/testing/columns.ts";
 import { KERNEL } from "../../lib/testing/kernel.ts";
+
+interface Made {
+  moves?: boolean;
+  pauses?: Pauses;
+}
 
 const rejected = (code: string) => toXFilterError({ code, message: "changed", advice: "" });
 
 /** A guest of which the `n`th attach reads a release "n", and whose walks fail until the attach numbered `settles`. */
-function changingGuest(settles: number, code = "GUEST_CHANGED") {
+function changingGuest(settles: number, code = "GUEST_CHANGED", { moves = false, pauses }: Made = {}) {
   let attaches = 0;
   /** What the monitor answers next, in place of what it was told. */
   const answers: Promise<boolean>[] = [];
@@ -26,7 +32,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
       profile: "{}",
       kernel: { ...KERNEL, release },
       walk: () => job<NativeSnapshot>(columns([{ pid: 1, comm: "init" }])),
-      cpus: () => job([]),
+      cpus: () => job([{ index: 0, userMode: false, rip: 0n, task: null }]),
       watch: () => ({
         moveTo: (guest) => {
           watching = guest.kernel.release;
@@ -56,7 +62,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
       return told;
     },
     interfaces: async () => [],
-    moves: false,
+    moves,
     attach: async () => {
       await state.attaching;
       const error = booting.pop();
@@ -65,7 +71,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED") {
     },
     close: () => void closed.push("source"),
   };
-  return { guest: new AttachedGuest(native(), 5000, live), closed, polled, booting, answers, state };
+  return { guest: new AttachedGuest(native(), 5000, live, pauses), closed, polled, booting, answers, state };
 }
 
 describe("a guest that has changed", () => {
@@ -166,5 +172,55 @@ describe("a guest that has changed", () => {
     const { guest, closed } = changingGuest(1, "SOURCE_GONE");
     await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
     expect(closed).toEqual([]);
+  });
+});
+
+describe("a guest that goes on elsewhere, as a domain of Xen does", () => {
+  it("is attached to there when it ends during a walk", async () => {
+    const { guest, answers, closed } = changingGuest(1, "SOURCE_GONE", { moves: true });
+    answers.push(Promise.resolve(false), Promise.resolve(true));
+    expect((await guest.snapshot()).processes).toHaveLength(1);
+    expect([guest.kernel.release, closed]).toEqual(["1", ["0"]]);
+  });
+  it("is waited for although it has ended where it was", async () => {
+    const { guest, booting, state } = changingGuest(1, "GUEST_CHANGED", { moves: true });
+    state.gone = true;
+    booting.push(rejected("KERNEL_NOT_FOUND"), rejected("SOURCE_NOT_FOUND"));
+    expect((await guest.snapshot()).processes).toHaveLength(1);
+    expect(await guest.interfaces()).toEqual([]);
+  });
+  it("is over when its source says so", async () => {
+    const { guest, answers } = changingGuest(1, "SOURCE_GONE", { moves: true });
+    answers.push(Promise.resolve(false), Promise.reject(rejected("SOURCE_GONE")));
+    await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
+  });
+  it("is over when nothing says that it has moved", async () => {
+    const { guest } = changingGuest(Number.POSITIVE_INFINITY, "SOURCE_GONE", { moves: true });
+    await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
+  });
+});
+
+describe("the CPUs of a guest", () => {
+  it("are read while it is paused, if it is for its walks", async () => {
+    const done: string[] = [];
+    const pauses = {
+      budgetMs: 1000,
+      during: async (work: () => Promise<unknown>) => {
+        done.push("pause");
+        const result = await work();
+        done.push("resume");
+        return { result, pauseMs: 1 };
+      },
+      close: async () => {},
+    } as unknown as Pauses;
+    const { guest } = changingGuest(0, "", { pauses });
+    expect(await guest.cpus()).toHaveLength(1);
+    expect(done).toEqual(["pause", "resume"]);
+  });
+  it("are those of the guest that it has become", async () => {
+    const { guest, state } = changingGuest(0);
+    state.told = true;
+    await guest.cpus();
+    expect(guest.kernel.release).toBe("1");
   });
 });

@@ -493,6 +493,28 @@ describe("a guest that boots anew", () => {
     expect(await event(events, "cleared")).toMatchObject({ why: "booted" });
     expect(backend.calls.slice(-3)).toEqual(["close, kept", "open", "reconcile"]);
   });
+
+  it("with other devices, as a domain of Xen does, is filtered at these from its first poll on", async () => {
+    guest.devices = [device("vif1.0", 7)];
+    const events = (await started({ reconcileMs: 3_600_000 })).events();
+    guest.boot = 2n;
+    guest.devices = [device("vif2.0", 9)];
+    expect((await events.next()).value).toMatchObject({ type: "set" });
+    expect((await events.next()).value).toMatchObject({ type: "booted" });
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "vif2.0", index: 9 }] });
+    expect(backend.scope!.interfaces).toMatchObject([{ name: "vif2.0" }]);
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
+  it("has what is to be in force at its new devices while it has no kernel yet", async () => {
+    guest.devices = [device("vif1.0", 7)];
+    const events = (await started({ reconcileMs: 100 })).events();
+    guest.failure = new XFilterError("KERNEL_NOT_FOUND", "it boots", "");
+    guest.devices = [device("vif2.0", 9)];
+    await event(events, "rebound");
+    expect(backend.scope!.interfaces).toMatchObject([{ name: "vif2.0" }]);
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
 });
 
 describe("a guest's device", () => {
