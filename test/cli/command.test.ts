@@ -219,6 +219,7 @@ describe("xfilter", () => {
     ["/no/such/image", "SOURCE_NOT_FOUND"],
     ["qemu:/no/such/vm1.qmp", "SOURCE_NOT_FOUND"],
     ["qemu:pid:4194304", "SOURCE_NOT_FOUND"],
+    ["xen:vm1", "XEN_UNAVAILABLE"],
     [import.meta.filename, "SOURCE_FORMAT"],
   ])("fails on %s with 1 and one line on stderr", async (target, error) => {
     const { stdout, stderr, code } = await xfilter(["ps", target]);
