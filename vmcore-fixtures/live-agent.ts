@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { parseTranscript, type Truth } from "./truth.ts";
 
 const commandSeconds = 120;
@@ -9,14 +9,14 @@ class Received {
   private check: () => void = () => {};
   private readonly closed: Promise<never>;
 
-  constructor(socket: Socket, name: string) {
+  constructor(socket: Duplex, name: string) {
     socket.on("error", () => {});
     socket.on("data", (more: Buffer) => {
       this.bytes = Buffer.concat([this.bytes, more]);
       this.check();
     });
     this.closed = new Promise((_, reject) => {
-      socket.on("close", () => reject(new Error(`QEMU ended, and with it the guest's ${name}`)));
+      socket.on("close", () => reject(new Error(`The guest ended, and with it its ${name}`)));
     });
     this.closed.catch(() => {});
   }
@@ -51,15 +51,16 @@ const endOf = (bytes: Buffer, text: string, from = 0) => {
 
 /** The program in the guest that does what it is told: guest/live/agent.c. */
 export class LiveAgent {
-  private readonly socket: Socket;
+  private readonly socket: Duplex;
   private readonly answers: Received;
   private readonly transcripts: Received;
   private last: Promise<unknown> = Promise.resolve();
 
-  constructor(socket: Socket, truth: Socket) {
+  /** `truth`: where the recorder writes, which may be where the agent does. */
+  constructor(socket: Duplex, truth: Duplex) {
     this.socket = socket;
     this.answers = new Received(socket, "agent");
-    this.transcripts = new Received(truth, "recorder");
+    this.transcripts = truth === socket ? this.answers : new Received(truth, "recorder");
   }
 
   /** Resolves when the guest has booted. What it said before it was reset is nobody's answer. */

@@ -32,15 +32,22 @@ const labPrograms = {
   ],
   workload: ["live/lab_quiet.c", "guest.c"],
 };
-const devices = ["virtio_blk", "virtio_net", "virtio_balloon"];
+/** What the guest runs on: the modules of the devices that it has there, and what is its first process. */
+const grounds = {
+  qemu: { devices: ["virtio_blk", "virtio_net", "virtio_balloon"], first: [] },
+  xen: { devices: ["xen_netfront"], first: [{ name: "console", source: "../xen/guest/console.c" }] },
+} as const;
 const labModules = ["veth", "ip_tables", "iptable_nat", "xt_MASQUERADE"];
 
 /** What runs in a live guest from its start: the workload of the recipe's images, or the lab's, which takes up no poses. */
 export type LiveWorkload = "poses" | "lab";
 
-function key(recipe: Recipe): string {
+export type Ground = keyof typeof grounds;
+
+function key(recipe: Recipe, ground: Ground): string {
   const own = readdirSync(liveSources).sort();
-  const files = [join(here, "live-boot.ts"), ...own.map((name) => join(liveSources, name))];
+  const first = grounds[ground].first.map(({ source }) => join(guestSources, source));
+  const files = [join(here, "live-boot.ts"), ...own.map((name) => join(liveSources, name)), ...first];
   return hash([sourcesHash(recipe), ...files.map((path) => readFileSync(path))]);
 }
 
@@ -48,7 +55,7 @@ function key(recipe: Recipe): string {
  * The programs of a frozen guest, with the agent in the recorder's place: init starts that when the workload stands still. The recorder
  * is the agent's to start then.
  */
-async function liveFiles(compiled: string, workload: LiveWorkload): Promise<InitramfsFile[]> {
+async function liveFiles(compiled: string, workload: LiveWorkload, ground: Ground): Promise<InitramfsFile[]> {
   const file = async (path: string, name: string) => ({
     path,
     content: await readFile(join(compiled, name)),
@@ -57,7 +64,10 @@ async function liveFiles(compiled: string, workload: LiveWorkload): Promise<Init
   const isLab = workload === "lab";
   for (const [name, sources] of Object.entries(isLab ? { ...programs, ...labPrograms } : programs))
     await compileForGuest(sources, join(compiled, name));
+  const { first } = grounds[ground];
+  for (const { name, source } of first) await compileForGuest([source], join(compiled, name));
   return Promise.all([
+    ...first.map(({ name }) => file(name, name)),
     file("init", "init"),
     file("workload", "workload"),
     file("idle", "idle"),
@@ -82,10 +92,10 @@ export async function compileLab(output: string): Promise<void> {
  * The kernel and the initramfs for a recipe's live guest, built unless they are in the cache, of whichever kernel version.
  * The directory gets its name only when both are in it.
  */
-export async function liveBoot(recipe: Recipe, workload: LiveWorkload): Promise<LiveBoot> {
+export async function liveBoot(recipe: Recipe, workload: LiveWorkload, ground: Ground = "qemu"): Promise<LiveBoot> {
   const root = cacheDirectory();
-  const name = workload === "lab" ? `${recipe.name}-lab` : recipe.name;
-  const directory = join(root, `live-${name}-${key(recipe)}`);
+  const name = `${ground === "xen" ? "xen-" : ""}${recipe.name}${workload === "lab" ? "-lab" : ""}`;
+  const directory = join(root, `live-${name}-${key(recipe, ground)}`);
   const boot = { kernel: join(directory, "kernel"), initramfs: join(directory, "initramfs") };
   if (existsSync(directory)) return boot;
   const suite = new DebianSuite(recipe.suite, join(root, ".apt", recipe.suite));
@@ -98,12 +108,13 @@ export async function liveBoot(recipe: Recipe, workload: LiveWorkload): Promise<
     for (const part of await suite.kernelPackages(recipe.kernelPackage)) await suite.unpack(part, path("kernel"));
     for (const name of programPackagesOf(recipe)) await suite.unpack(await suite.package(name), path("programs"));
     const tree = await KernelTree.open(path("kernel"));
+    const { devices } = grounds[ground];
     const modules = await tree.modules([...modulesOf(recipe), ...devices, ...(workload === "lab" ? labModules : [])]);
     const foreign = programPackagesOf(recipe).length > 0 ? await foreignPrograms(path("programs")) : [];
     await packGuest(modules, recipe.workload, foreign, path("guest"));
     const files = [
       ...foreign,
-      ...(await liveFiles(path("guest"), workload)),
+      ...(await liveFiles(path("guest"), workload, ground)),
       ...modules.map(({ name, content }) => ({ path: `modules/${name}.ko`, content, mode: 0o644 })),
       {
         path: "modules/list",

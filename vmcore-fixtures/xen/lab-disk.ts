@@ -20,18 +20,35 @@ const suiteName = "bookworm";
 const xenPackage = "xen-hypervisor-4.17-amd64";
 /** The cloud kernel cannot be Dom0. */
 const kernelPackage = "linux-image-amd64";
-const tools = ["xen-utils-4.17", "bash", "coreutils", "grep", "kmod", "iproute2", "util-linux", "mount", "hostname"];
+/** What Xen needs, and the scripts with which `xl` attaches a domain's network devices. */
+const xenTools = [
+  "xen-utils-4.17",
+  "bash",
+  "bsdutils",
+  "coreutils",
+  "grep",
+  "hostname",
+  "kmod",
+  "mawk",
+  "mount",
+  "sed",
+];
+/** What the package and its tests need there. */
+const ownTools = ["iproute2", "iptables", "libstdc++6", "nftables", "util-linux"];
 const shell = "busybox-static";
 /** What leads to the disk and the share, and the port that scripts' names come over. */
 const earlyModules = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "9pnet_virtio", "9p", "virtio_console"];
 /** Folders of modules that Dom0 needs later. */
-const moduleFolders = ["drivers/xen"];
+const moduleFolders = [
+  ...["drivers/xen", "drivers/net/xen-netback", "drivers/net/veth.ko", "lib", "crypto"],
+  ...["net/802", "net/bridge", "net/ipv4", "net/ipv6", "net/llc", "net/netfilter"],
+];
 
 const sources = join(here, "xen/dom0");
 
 function key(): string {
   const files = [join(here, "xen/lab-disk.ts"), join(sources, "init"), join(sources, "initramfs-init")];
-  return hash(files.map((path) => readFileSync(path)));
+  return hash([process.version, ...files.map((path) => readFileSync(path))]);
 }
 
 async function installModules(kernel: string, root: string): Promise<void> {
@@ -77,15 +94,19 @@ export async function labDisk(log: (line: string) => void): Promise<LabDisk> {
     for (const part of await suite.kernelPackages(kernelPackage)) await suite.unpack(part, path("kernel"));
     await suite.unpack(await suite.package(xenPackage), path("xen"));
     await suite.unpack(await suite.package(shell), path("shell"));
-    // No script of theirs is run, so /bin and /usr/bin stay two, and the shell has no second name.
-    for (const part of await suite.downloadWithDependencies(tools)) await run("dpkg-deb", ["-x", part, path("root")]);
+    // No script of theirs is run, so /bin and /usr/bin stay two, and the shell and awk have no second names.
+    for (const part of await suite.downloadWithDependencies([...xenTools, ...ownTools]))
+      await run("dpkg-deb", ["-x", part, path("root")]);
     await symlink("bash", path("root/bin/sh"));
+    await symlink("mawk", path("root/usr/bin/awk"));
     await rm(path("root/var/run"), { recursive: true, force: true });
     await symlink("/run", path("root/var/run"));
     log("xen: making Dom0's disk");
     await installModules(path("kernel"), path("root"));
     await writeFile(path("root/lab-init"), await readFile(join(sources, "init")), { mode: 0o755 });
     await mkdir(path("root/share"));
+    // This machine's: the suite's own is too old. It wants no more than the addon does, libstdc++.
+    await copyFile(process.execPath, path("root/usr/bin/node"));
     await writeFile(path("lab/disk"), "");
     await truncate(path("lab/disk"), 1 << 30);
     // Without checksums and a journal, which nobody needs of a disk that is used once, and emulated.

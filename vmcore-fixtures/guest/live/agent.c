@@ -1,7 +1,7 @@
 /*
  * Keeps a guest at the host's disposal. init starts it in the recorder's place, when the workload stands still.
  * Commands come in over a virtio-serial port, one a line; each is answered with `ok LENGTH\n` and so many bytes, or
- * with `error WHY\n`.
+ * with `error WHY\n`. A domain of Xen has the recorder's port alone, and what that writes comes after the answer.
  *
  *   truth         the recorder writes the guest's truth to its own port; until then nothing of ours moves
  *   churn start   churn.c; answers with the long-lived sockets, a line each, when all of it runs
@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define PORT "/dev/vport0p2"
+#define RECORDERS_PORT "/dev/vport0p1"
 #define NETWORK_DEVICE "eth0"
 #define NETWORK_HOST "10.0.3.15"
 #define ECHO_PORT 7
@@ -74,12 +75,13 @@ static void on_truth(const char *unused) {
   (void)unused;
   if (churn || writer) return refuse("the guest does not stand still");
   end(&recorder, SIGKILL);
+  answer("", 0);
+  must(fflush(port), PORT);
   recorder = must(fork(), "fork");
   if (recorder == 0) {
     execl("/live/record", "record", NULL);
     fail("/live/record");
   }
-  answer("", 0);
 }
 
 static void on_churn(const char *what) {
@@ -160,7 +162,13 @@ int main(void) {
   must(prctl(PR_SET_NAME, "agent"), "PR_SET_NAME");
   must(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER"); /* init reaps nobody */
   network();
-  int fd = must(open(PORT, O_RDWR | O_CLOEXEC), PORT);
+  const char *path = PORT;
+  if (access(PORT, F_OK) == -1) { /* the console, where the kernel speaks too, of being late after a pause, say */
+    path = RECORDERS_PORT;
+    write_text("/proc/sys/kernel/printk", "1");
+    write_text("/proc/sys/kernel/watchdog", "0");
+  }
+  int fd = must(open(path, O_RDWR | O_CLOEXEC), path);
   FILE *commands_in = fdopen(fd, "re");
   port = fdopen(fd, "we");
   if (!port || !commands_in) fail(PORT);

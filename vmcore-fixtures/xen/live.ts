@@ -1,0 +1,208 @@
+import { existsSync } from "node:fs";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { build } from "tsup";
+import { here } from "../cache.ts";
+import { LiveAgent } from "../live-agent.ts";
+import { type LiveWorkload, liveBoot } from "../live-boot.ts";
+import { recipes } from "../recipes.ts";
+import type { Truth } from "../truth.ts";
+import { DomainConsole } from "./console.ts";
+import { Dom0, ScriptError } from "./dom0.ts";
+import { configuration } from "./domain.ts";
+import { labDisk } from "./lab-disk.ts";
+import { installPackage } from "./package.ts";
+import type { DomainRecipe } from "./recipes.ts";
+
+/** Programs of paravirtual domains crash under emulation now and then, and the guest fails with them. */
+const attempts = 6;
+const bootSeconds = 900;
+
+export interface LiveDomainOptions {
+  /** "poses" if not given. */
+  readonly workload?: LiveWorkload;
+  /** Network devices, as xl.cfg(5) has them. */
+  readonly vif?: readonly string[];
+}
+
+/** As `xl list` shows it. */
+export interface ListedDomain {
+  readonly name: string;
+  readonly id: number;
+  readonly megabytes: number;
+  /** Running, blocked, paused, shut down, crashed, dying: a letter each, or "-". */
+  readonly state: string;
+}
+
+/** A domain that runs on, and tells its truth when it is asked. */
+export class LiveDomain {
+  readonly name: string;
+  private readonly lab: XenLab;
+  private readonly console: DomainConsole;
+  private readonly agent: LiveAgent;
+
+  constructor(lab: XenLab, name: string) {
+    this.lab = lab;
+    this.name = name;
+    this.console = new DomainConsole(this.log, (text) => this.type(text));
+    this.agent = new LiveAgent(this.console, this.console);
+  }
+
+  /** xenconsoled's. */
+  get log(): string {
+    return join(this.lab.dom0.share, `guest-${this.name}.log`);
+  }
+
+  /** What the domain says of itself now, standing still. */
+  truth(): Promise<Truth> {
+    return this.agent.truth();
+  }
+
+  /** What guest/live/agent.c answers. */
+  command(text: string): Promise<string> {
+    return this.agent.command(text);
+  }
+
+  /** Resolves when the domain has booted, after a reboot once more. */
+  async ready(seconds: number): Promise<void> {
+    const failed = new AbortController();
+    const complaint = new Promise<never>((_, reject) => {
+      const timer = setInterval(async () => {
+        const text = existsSync(this.log) ? await readFile(this.log, "latin1") : "";
+        if (/fixture:|Kernel panic/.test(text)) reject(new GuestFailed(`${this.name}: ${text.slice(-2000)}`));
+      }, 500);
+      failed.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+    });
+    complaint.catch(() => {});
+    try {
+      await Promise.race([this.agent.ready(seconds), complaint]);
+    } finally {
+      failed.abort();
+    }
+  }
+
+  /** Looks at its console no more. */
+  forget(): void {
+    this.console.destroy();
+  }
+
+  private async type(text: string): Promise<void> {
+    const tty = `$(xenstore-read /local/domain/$(xl domid ${this.name})/console/tty)`;
+    await this.lab.dom0.run(`printf %s ${quoted(text)} >"${tty}"`, 60);
+  }
+}
+
+/** Bad luck: another boot may do. */
+class GuestFailed extends Error {}
+
+const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** Xen in an emulated machine, whose Dom0 has this checkout's built package. */
+export class XenLab {
+  readonly dom0: Dom0;
+  private readonly log: (line: string) => void;
+  private readonly domains = new Map<string, LiveDomain>();
+  private last: Promise<unknown> = Promise.resolve();
+  private programs = 0;
+
+  private constructor(dom0: Dom0, log: (line: string) => void) {
+    this.dom0 = dom0;
+    this.log = log;
+  }
+
+  static async start(options: { signal: AbortSignal; log: (line: string) => void }): Promise<XenLab> {
+    const share = await mkdtemp(join(tmpdir(), "xfilter-xen-share-"));
+    try {
+      installPackage(share);
+      const dom0 = await Dom0.start(await labDisk(options.log), { share, signal: options.signal });
+      const lab = new XenLab(dom0, options.log);
+      // Emulated, domains that boot at once leave Dom0 too little of the CPUs.
+      await lab.xl("sched-credit", "--domain=Domain-0", "--weight=2048");
+      return lab;
+    } catch (error) {
+      await rm(share, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** Starts a domain, and resolves when it stands still. */
+  async start(recipe: DomainRecipe, { workload = "poses", vif = [] }: LiveDomainOptions = {}): Promise<LiveDomain> {
+    const { suite, kernelPackage, name } = recipe;
+    const guest = { ...recipes[0]!, name: suite, suite, kernelPackage };
+    const boot = await this.inTurn(() => liveBoot(guest, workload, "xen")); // two domains may boot the same
+    const at = (what: string) => join(this.dom0.share, `${name}.${what}`);
+    await copyFile(boot.kernel, at("kernel"));
+    await copyFile(boot.initramfs, at("initramfs"));
+    // What is said later holds.
+    const more = ['on_reboot = "restart"', `vif = [ ${vif.map((device) => JSON.stringify(device)).join(", ")} ]`, ""];
+    await writeFile(at("cfg"), configuration(recipe) + more.join("\n"));
+    for (let attempt = 1; ; ++attempt) {
+      const domain = new LiveDomain(this, name);
+      try {
+        await rm(domain.log, { force: true });
+        // xl gives the script of a network device ten seconds.
+        await this.inTurn(() => this.xl("create", "-q", `/share/${name}.cfg`));
+        await domain.ready(bootSeconds);
+        this.domains.set(name, domain);
+        return domain;
+      } catch (error) {
+        domain.forget();
+        const badLuck = error instanceof GuestFailed || error instanceof ScriptError;
+        if (!badLuck || attempt === attempts) throw error;
+        this.log(`${name}: it failed, once more. ${error.message}`);
+        await this.xl("destroy", name).catch(() => {}); // there may be none
+      }
+    }
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.last.then(work);
+    this.last = result.catch(() => {});
+    return result;
+  }
+
+  async xl(...words: string[]): Promise<string> {
+    return this.dom0.run(`xl ${words.map(quoted).join(" ")}`, 120);
+  }
+
+  /** Without Dom0. What has ended and is still held by somebody is there as `(null)`. */
+  async list(): Promise<ListedDomain[]> {
+    const [, , ...lines] = (await this.xl("list")).trimEnd().split("\n");
+    return lines.map((line) => {
+      const [, name, id, megabytes, state] = /^(\S+) +(\d+) +(\d+) +\d+ +(\S+)/.exec(line)!;
+      return { name: name!, id: Number(id), megabytes: Number(megabytes), state: state! };
+    });
+  }
+
+  /**
+   * Runs a program of this repository with Dom0's Node: it is given the path of a file with the argument in JSON, and prints
+   * JSON. There `xfilter-core` is the package.
+   */
+  async run<T>(source: string, argument: unknown, seconds: number): Promise<T> {
+    const { share } = this.dom0;
+    const name = `program-${++this.programs}`;
+    const at = (what: string) => join(share, "programs", `${name}.${what}`);
+    await build({
+      entry: { [name]: join(here, "..", source) },
+      outDir: join(share, "programs"),
+      format: ["esm"],
+      outExtension: () => ({ js: ".mjs" }),
+      target: "node20",
+      external: [/^xfilter-core/],
+      config: false,
+      silent: true,
+    });
+    await writeFile(at("argument"), JSON.stringify(argument));
+    const words = `node /share/programs/${name}.mjs /share/programs/${name}.argument`;
+    const errors = await this.dom0.run(`timeout -k 10 ${seconds} ${words} >/share/programs/${name}.out`, seconds + 60);
+    if (errors !== "") this.log(`${source}: ${errors.trimEnd()}`);
+    return JSON.parse(await readFile(at("out"), "utf8")) as T;
+  }
+
+  async close(): Promise<void> {
+    for (const domain of this.domains.values()) domain.forget();
+    await this.dom0.close();
+    await rm(this.dom0.share, { recursive: true, force: true });
+  }
+}
