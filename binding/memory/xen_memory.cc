@@ -34,13 +34,18 @@ class XenPass final : public PhysicalMemory {
 
   std::span<const std::byte> view(PhysicalAddress address) const override {
     const uint64_t frame = address.value / kPageSize;
-    auto bytes = mappings_->find(frame);
-    if (bytes.empty()) {
-      want(address);
-      fetch();
-      bytes = mappings_->find(frame);
+    Recent& recent = recent_[frame % recent_.size()];
+    if (recent.frame != frame) {
+      auto bytes = mappings_->find(frame);
+      if (bytes.empty()) {
+        want(address);
+        fetch();
+        bytes = mappings_->find(frame);
+      }
+      if (bytes.empty()) return {};
+      recent = {frame, bytes};
     }
-    return bytes.empty() ? bytes : bytes.subspan(address.value % kPageSize);
+    return recent.bytes.subspan(address.value % kPageSize);
   }
 
   void want(PhysicalAddress address) const override {
@@ -82,6 +87,12 @@ class XenPass final : public PhysicalMemory {
   }
 
  private:
+  /// Page tables are looked at again and again; what all threads share takes a lock.
+  struct Recent {
+    uint64_t frame = ~uint64_t{0};
+    std::span<const std::byte> bytes{};
+  };
+
   void fetch() const {
     if (wanted_.empty()) return;
     if (!mappings_->map(std::exchange(wanted_, {}))) exhausted_ = true;
@@ -90,6 +101,7 @@ class XenPass final : public PhysicalMemory {
   const XenMemory& source_;
   std::shared_ptr<XenMappings> mappings_;
   uint64_t unit_;  // frames that are mapped together
+  mutable std::array<Recent, 512> recent_{};
   mutable std::vector<uint64_t> wanted_;
   mutable std::unordered_set<uint64_t, FrameHash> asked_;  // units
   mutable bool exhausted_ = false;
