@@ -54,7 +54,8 @@ async function measure(name: string, polls: number): Promise<Measured> {
   const recipe = domainRecipes.find((one) => one.name === name);
   if (!recipe) throw new RangeError(`There is no domain ${name}: ${domainRecipes.map((one) => one.name).join(", ")}`);
   const abort = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => abort.abort(new Error("Interrupted")));
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.once(signal, () => abort.abort(new Error("Interrupted")));
   const lab = await XenLab.start({ signal: abort.signal, log: (line) => console.error(line) });
   try {
     await lab.start(recipe);
@@ -102,7 +103,8 @@ async function main(): Promise<void> {
   });
   if (options.help) return void process.stdout.write(usage);
   const polls = Number(options.polls);
-  if (!Number.isInteger(polls) || polls < 1) throw new RangeError(`--polls is a number from 1 on, not ${options.polls}`);
+  if (!Number.isInteger(polls) || polls < 1)
+    throw new RangeError(`--polls is a number from 1 on, not ${options.polls}`);
   buildProgram();
   const text = table(options.domain, await measure(options.domain, polls));
   process.stdout.write(text);
