@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { cacheDirectory, guestSources, hash, here, liveSources } from "../cache.ts";
 import { run } from "../command.ts";
 import type { DebianPackage } from "../debian-packages.ts";
+import type { BuildOptions } from "../image.ts";
 import { parseTranscript, type Truth } from "../truth.ts";
 import { Dom0, ScriptError } from "./dom0.ts";
 import { bootFiles, configuration } from "./domain.ts";
@@ -16,13 +17,9 @@ export interface Core {
   readonly directory: string;
   /** As `xl dump-core` writes it. */
   readonly core: string;
+  /** The files that it started with. */
+  readonly initramfs: string;
   truth(): Truth;
-}
-
-export interface BuildOptions {
-  readonly force: boolean;
-  readonly signal: AbortSignal;
-  readonly log: (line: string) => void;
 }
 
 /** Programs of paravirtual domains crash under emulation now and then, and the guest fails with them. */
@@ -53,6 +50,7 @@ function openCore(recipe: DomainRecipe): Core | null {
     name: recipe.name,
     directory,
     core: join(directory, "memory.core"),
+    initramfs: join(directory, "initramfs"),
     truth: () => JSON.parse(readFileSync(join(directory, "truth.json"), "utf8")) as Truth,
   };
 }
@@ -74,7 +72,7 @@ function transcriptOf(console: Buffer): Buffer {
 }
 
 async function takeCore(dom0: Dom0, recipe: DomainRecipe, log: (line: string) => void): Promise<void> {
-  const script = (await readFile(join(here, "xen/dom0/core.sh"), "utf8")).toString();
+  const script = await readFile(join(here, "xen/dom0/core.sh"), "utf8");
   await writeFile(join(dom0.share, `${recipe.name}.cfg`), configuration(recipe));
   for (let attempt = 1; ; ++attempt) {
     try {
@@ -126,7 +124,11 @@ export async function buildCores(names: readonly string[], options: BuildOptions
 async function keepCore(recipe: DomainRecipe, share: string, work: string, packages: DebianPackage[]): Promise<void> {
   const image = join(work, `${recipe.name}-image`);
   await mkdir(image);
-  await rename(join(share, `${recipe.name}.core`), join(image, "memory.core"));
+  for (const [from, to] of [
+    ["core", "memory.core"],
+    ["initramfs", "initramfs"],
+  ])
+    await rename(join(share, `${recipe.name}.${from}`), join(image, to!));
   const console = await readFile(join(share, `guest-${recipe.name}.log`));
   const transcript = transcriptOf(console);
   const truth = parseTranscript(transcript);
