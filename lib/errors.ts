@@ -54,12 +54,12 @@ const CODES = [
  *
  * | code | meaning |
  * | --- | --- |
- * | `SOURCE_NOT_FOUND` | there is no file at the target's path, no listening socket, or no such process |
- * | `SOURCE_PERMISSION` | the operating system refuses to open it, or to look into the process |
+ * | `SOURCE_NOT_FOUND` | there is no file at the target's path, no listening socket, no such process or domain, or more than one of that name |
+ * | `SOURCE_PERMISSION` | the operating system, or Xen, refuses to open it, or to look into the process |
  * | `SOURCE_FORMAT` | it is not a memory image of a known format |
  * | `SOURCE_TRUNCATED` | the image ends before its own headers say so, or shrank while it was read |
  * | `SOURCE_IO` | reading it failed |
- * | `SOURCE_GONE` | the process that ran the guest has ended |
+ * | `SOURCE_GONE` | the process that ran the guest has ended, or its domain |
  * | `XEN_UNAVAILABLE` | this is not Xen's Dom0, or its libraries are not installed or lack something |
  * | `PROCESS_UNKNOWN` | which process runs the guest could not be told, or it is not the one that was named |
  * | `QMP_TIMEOUT` | QEMU's monitor did not answer in time: mostly, another client holds it |
@@ -71,7 +71,7 @@ const CODES = [
  * | `GUEST_CONFIDENTIAL` | the guest's memory is encrypted, or kept from the host |
  * | `GUEST_MIGRATING` | part of the guest's memory is still on another machine |
  * | `PAUSE_BUDGET` | the guest was resumed before the walk was done, because `pauseBudgetMs` was over |
- * | `PAUSE_UNAVAILABLE` | the guest cannot be paused: only its QMP socket gives that power |
+ * | `PAUSE_UNAVAILABLE` | a guest that was given by its QEMU's process id cannot be paused: only its QMP socket gives that power |
  * | `GUARD_GONE` | the process that resumes paused guests was killed |
  * | `KIND_UNSUPPORTED` | a guest that is made up in memory (`xfilter-core/testing`) has not what was asked for |
  * | `KERNEL_NOT_FOUND` | no Linux kernel was found in the image |
@@ -82,7 +82,7 @@ const CODES = [
  * | `PROFILE_MISMATCH` | the types, symbols or profile that were given are of another kernel |
  * | `TOOL_NOT_FOUND` | a program or package that is needed for this is not installed: `pahole`, `ip`, `prom-client` |
  * | `LAYOUT_INCOMPLETE` | a structure member without which nothing can be read is missing from the types |
- * | `REGISTERS_NOT_FOUND` | the image does not tell the registers of the guest's CPUs |
+ * | `REGISTERS_NOT_FOUND` | the image, or QEMU, does not tell the registers of the guest's CPUs |
  * | `INTERFACE_NOT_FOUND` | a network device of the guest is not on this machine, or not in this network namespace, or there is none |
  * | `INTERFACE_UNSEEN` | the guest's packets, or some of them, go by what the host's netfilter never sees |
  * | `INTERFACE_UNKNOWN` | the target does not tell by which network devices its guest is connected |

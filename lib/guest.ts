@@ -25,10 +25,11 @@ export interface Guest extends ClosesItself {
    */
   snapshot(options?: SnapshotOptions): Promise<Snapshot>;
   /**
-   * What each virtual CPU ran when the image was taken, found by the CPU's registers. ELF cores tell them.
+   * What each virtual CPU ran when the image was taken, found by the CPU's registers; what it runs, of a domain of Xen. ELF cores, Xen's
+   * and its domains tell them.
    *
-   * @throws XFilterError: REGISTERS_NOT_FOUND for an image without registers, WALK_BUDGET after 10 s, SOURCE_TRUNCATED,
-   * CLOSED after `close()`
+   * @throws XFilterError: REGISTERS_NOT_FOUND for an image or a QEMU without registers, WALK_BUDGET after 10 s, SOURCE_TRUNCATED,
+   * SOURCE_GONE, CLOSED after `close()`
    * @throws `signal.reason` when aborted
    */
   cpus(options?: CpusOptions): Promise<readonly Cpu[]>;
@@ -42,8 +43,8 @@ export interface Guest extends ClosesItself {
    */
   watch(options?: WatchOptions): AsyncGenerator<Difference, void, undefined>;
   /**
-   * The network devices of this machine that the guest's packets go through: its taps, by what QEMU's process has open; or
-   * those that are named.
+   * The network devices of this machine that the guest's packets go through: its taps, by what QEMU's process has open; its vifs, by what
+   * Xen's toolstack has made for its domain; or those that are named.
    *
    * @throws XFilterError: INTERFACE_UNKNOWN for an image; INTERFACE_NOT_FOUND if there is none, or elsewhere; INTERFACE_UNSEEN
    * if packets of the guest go by what the host's netfilter does not see; INTERFACE_FOREIGN for a named one that is another's;
@@ -91,6 +92,6 @@ export interface CpusOptions {
 
 /** Which of this machine's network devices to find. */
 export interface InterfacesOptions {
-  /** Those of these names, instead of those that QEMU has open. Also for an image. */
+  /** Those of these names, instead of those that QEMU has open or Xen has for the domain. Also for an image. */
   readonly names?: readonly string[] | undefined;
 }

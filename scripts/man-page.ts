@@ -83,7 +83,11 @@ is the path of a memory image, or
 or a guest that runs in QEMU:
 .Cm qemu: Ns Ar PATH
 of its QMP socket, or
-.Cm qemu:pid: Ns Ar PID .
+.Cm qemu:pid: Ns Ar PID ;
+in Xen's Dom0, a domain's
+.Cm xen: Ns Ar NAME
+or
+.Cm xen: Ns Ar ID .
 .Pp
 Each command has these options:
 ${list(tree.options.map(option)).join("\n")}

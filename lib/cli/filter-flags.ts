@@ -48,7 +48,7 @@ export function withFlags(command: Command): Command {
     .addOption(firewallOption("--like", "with --backend dry-run: what would hold them, nftables if not given"))
     .option(
       "--interface <NAME>",
-      "the host's device that is the guest's, instead of those that QEMU has open; again for more",
+      "the host's device that is the guest's, instead of those that QEMU has open, or Xen has for it; again for more",
       more,
     )
     .addOption(intervalOption(200, "200ms"))
