@@ -15,8 +15,8 @@ import { labDisk } from "./lab-disk.ts";
 import { installPackage } from "./package.ts";
 import type { DomainRecipe } from "./recipes.ts";
 
-/** Programs of paravirtual domains crash under emulation now and then, and the guest fails with them. */
-const attempts = 6;
+/** On a machine with much else to do, a guest may be too late for its own programs. */
+const attempts = 3;
 const bootSeconds = 900;
 
 export interface LiveDomainOptions {
