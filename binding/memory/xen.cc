@@ -143,18 +143,22 @@ Result<void> Xen::pause(const XenDomainId& domain) const {
   return refused(errno);
 }
 
-Result<void> Xen::unpause(const XenDomainId& domain) const {
-  if (const auto state = require(domain); !state) return tl::unexpected(state.error());
-  if (functions_.unpause(control_, domain.id) == 0) return {};
-  if (errno == ESRCH) return tl::unexpected(gone(domain));
+Result<void> Xen::unpause(const XenDomainId& wanted) const {
+  const auto state = domain(wanted.id);
+  if (!state) return tl::unexpected(state.error());
+  if (!*state || (*state)->domain != wanted) return tl::unexpected(gone(wanted));
+  if (functions_.unpause(control_, wanted.id) == 0) return {};
+  if (errno == ESRCH) return tl::unexpected(gone(wanted));
   return refused(errno);
 }
 
-std::span<const std::byte> Xen::map(uint32_t id, std::span<const uint64_t> frames,
-                                    std::span<int> errors) const {
+Result<std::span<const std::byte>> Xen::map(uint32_t id, std::span<const uint64_t> frames,
+                                            std::span<int> errors) const {
   void* const pages = functions_.map(foreign_, id, PROT_READ, frames.size(), frames.data(), errors.data());
-  if (pages == nullptr) return {};
-  return {static_cast<const std::byte*>(pages), frames.size() * kPageSize};
+  if (pages != nullptr) return std::span(static_cast<const std::byte*>(pages), frames.size() * kPageSize);
+  if (errno != ENOMEM) return refused(errno);
+  return failure("OUT_OF_MEMORY", "This process may have no more mappings of a domain's memory.",
+                 "Raise vm.max_map_count, or watch fewer domains by one process.");
 }
 
 void Xen::unmap(std::span<const std::byte> pages) const {

@@ -71,14 +71,17 @@ class Xen {
   /// The highest frame number that the guest knows; of a guest that is not paravirtual.
   uint64_t lastFrame(uint32_t id) const;
 
-  /// Pauses are counted: each needs an `unpause` of its own. SOURCE_GONE, SOURCE_PERMISSION.
+  /// Pauses are counted: each needs an `unpause` of its own, which works as long as there is the domain, if
+  /// its guest has shut down, too. SOURCE_GONE, SOURCE_PERMISSION.
   Result<void> pause(const XenDomainId& domain) const;
   Result<void> unpause(const XenDomainId& domain) const;
 
-  /// Maps frames of a domain to read them, one after the other: empty if nothing could be mapped. `errors`,
-  /// of as many, gets 0 for each that is there; to touch one that is not raises SIGBUS. A frame that is
-  /// mapped is its domain's until it is unmapped, whatever becomes of both.
-  std::span<const std::byte> map(uint32_t id, std::span<const uint64_t> frames, std::span<int> errors) const;
+  /// Maps frames of a domain to read them, one after the other. `errors`, of as many, gets 0 for each that is
+  /// there; to touch one that is not raises SIGBUS. A frame that is mapped is its domain's until it is
+  /// unmapped, whatever becomes of both. OUT_OF_MEMORY where this process may have no more mappings, which
+  /// says nothing of the frames; SOURCE_PERMISSION, XEN_UNAVAILABLE.
+  Result<std::span<const std::byte>> map(uint32_t id, std::span<const uint64_t> frames,
+                                         std::span<int> errors) const;
   void unmap(std::span<const std::byte> pages) const;
 
  private:

@@ -84,7 +84,7 @@ Result<void> loadForeignMemory(XenLibraries& functions) {
 }
 
 Result<void> loadStore(XenLibraries& functions) {
-  // The second is Xen 4.13's and older.
+  // The second is Xen 4.14's and older.
   auto library = Library::open({"libxenstore.so.4", "libxenstore.so.3.0"});
   if (!library) return tl::unexpected(library.error());
   library->resolve("xs_open", functions.storeOpen);

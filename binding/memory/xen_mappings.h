@@ -39,13 +39,15 @@ class XenMappings {
   /// mapped.
   std::span<const std::byte> find(uint64_t frame);
 
-  /// Maps those of the frames that are not, in one call; what cannot be mapped stays away. False beyond the
-  /// maxima.
-  bool map(std::vector<uint64_t> frames);
+  /// Maps those of the frames that are not, in one call; what the domain has not stays away. OUT_OF_MEMORY
+  /// beyond the maxima, and the errors of Xen::map: then the domain may have what is not found.
+  Result<void> map(std::vector<uint64_t> frames);
 
-  /// How many pages and calls it took.
+  /// How many pages there are, and how many mappings of this process hold them.
   size_t pages() const;
   size_t calls() const;
+  /// Whether this process had no room for a further one.
+  bool refused() const;
 
   /// The frames that were asked for, not just mapped.
   std::vector<uint64_t> used() const;
@@ -61,6 +63,7 @@ class XenMappings {
   mutable std::mutex mutex_;
   std::unordered_map<uint64_t, Page, FrameHash> found_;
   std::vector<std::span<const std::byte>> calls_;
+  bool refused_ = false;
 };
 
 }  // namespace xfilter

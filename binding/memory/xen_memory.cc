@@ -23,6 +23,9 @@ constexpr size_t kMaxAsked = size_t{1} << 18;
 // Kept from walk to walk: beyond, the next maps what it uses.
 constexpr size_t kMaxKeptPages = (size_t{256} << 20) / kPageSize;
 constexpr size_t kMaxKeptCalls = XenMappings::kMaxCalls / 2;
+// What is scanned where registers lead nowhere. How far frame numbers go is the guest's choice.
+constexpr size_t kMaxScannedPages = XenMappings::kMaxPages / 2;
+constexpr size_t kMaxScannedWindows = (uint64_t{8} << 30) / kPageSize / kWindow;
 
 constexpr char kReleased[] = "@releaseDomain";
 
@@ -65,6 +68,7 @@ class XenPass final : public PhysicalMemory {
       for (uint64_t at = std::max(range.start, address).value & ~(kPageSize - 1); at < end; at += kPageSize) {
         const auto bytes = view({at});
         if (!bytes.empty()) return {{at}, std::min<uint64_t>(bytes.size(), end - at)};
+        if (asked_.size() >= kMaxScannedWindows || mappings_->pages() >= kMaxScannedPages) return {};
       }
     }
     return {};
@@ -80,11 +84,7 @@ class XenPass final : public PhysicalMemory {
   std::string_view format() const override { return source_.format(); }
 
   // Whether the domain is still there its memory is asked once a walk, not by each pass: it is a call of Xen.
-  Result<void> intact() const override {
-    if (!exhausted_) return {};
-    return failure("OUT_OF_MEMORY", "A pass over the guest had to map more than 512 MiB.",
-                   "No walk needs as much: the guest's lists may be lying.");
-  }
+  Result<void> intact() const override { return intact_; }
 
  private:
   /// Page tables are looked at again and again; what all threads share takes a lock.
@@ -95,7 +95,7 @@ class XenPass final : public PhysicalMemory {
 
   void fetch() const {
     if (wanted_.empty()) return;
-    if (!mappings_->map(std::exchange(wanted_, {}))) exhausted_ = true;
+    if (auto mapped = mappings_->map(std::exchange(wanted_, {})); !mapped && intact_) intact_ = mapped;
   }
 
   const XenMemory& source_;
@@ -104,7 +104,7 @@ class XenPass final : public PhysicalMemory {
   mutable std::array<Recent, 512> recent_{};
   mutable std::vector<uint64_t> wanted_;
   mutable std::unordered_set<uint64_t, FrameHash> asked_;  // units
-  mutable bool exhausted_ = false;
+  mutable Result<void> intact_{};
 };
 
 }  // namespace
@@ -143,7 +143,6 @@ XenMemory::XenMemory(std::shared_ptr<const Xen> xen, std::unique_ptr<XenStore> s
       scattered_(state.paravirtual),
       keepMappings_(keepMappings),
       pages_(state.pages),
-      pagesThen_(state.pages),
       store_(std::move(store)) {
   if (scattered_) return;
   const uint64_t frames = std::min(xen_->lastFrame(domain_.id) + 1, kFrameLimit);
@@ -155,7 +154,7 @@ XenMemory::~XenMemory() = default;
 Result<void> XenMemory::watch() {
   const std::string target = "/local/domain/" + std::to_string(domain_.id) + "/memory/target";
   wake_ = FileDescriptor(eventfd(0, EFD_CLOEXEC));
-  if (!wake_ || !store_->watch(kReleased) || !store_->watch(target)) {
+  if (!wake_ || store_->descriptor() < 0 || !store_->watch(kReleased) || !store_->watch(target)) {
     return failure("XEN_UNAVAILABLE", "xenstore does not tell when a domain ends.",
                    "Run this as root in Dom0, where xenstored runs.");
   }
@@ -204,15 +203,15 @@ Result<std::shared_ptr<const void>> XenMemory::session() const {
     drop();
     return tl::unexpected(state.error());
   }
-  std::shared_ptr<XenMappings> unmapped;
   const std::lock_guard lock(mutex_);
-  const bool tooMuch = kept_ && (kept_->pages() > kMaxKeptPages || kept_->calls() > kMaxKeptCalls);
-  if (changed_.exchange(false) || state->pages != pagesThen_ || tooMuch) {
-    if (kept_) expected_ = kept_->used();
-    unmapped = std::exchange(kept_, nullptr);
+  const bool tooMuch = kept_ && kept_->pages() > kMaxKeptPages;
+  const bool inPieces = kept_ && (kept_->calls() > kMaxKeptCalls || kept_->refused());
+  if (changed_.exchange(false) || state->pages != pages_ || tooMuch || inPieces) {
+    if (kept_ && !tooMuch) expected_ = kept_->used();
+    kept_.reset();  // before what it held is mapped again: a process may have so many mappings
     current_.reset();
   }
-  pagesThen_ = state->pages;
+  pages_ = state->pages;
   const bool fresh = current_.expired();
   auto walks = mappings();
   if (fresh && !expected_.empty()) walks->map(std::exchange(expected_, {}));
@@ -244,9 +243,13 @@ Result<void> XenMemory::intact() const {
   return {};
 }
 
+uint64_t XenMemory::size() const {
+  const std::lock_guard lock(mutex_);
+  return pages_ * kPageSize;
+}
+
 std::string XenMemory::describe() const {
-  constexpr uint64_t kPagesPerMebibyte = (uint64_t{1} << 20) / kPageSize;
-  return std::to_string(pages_ / kPagesPerMebibyte) + " MiB of a " +
+  return std::to_string(size() >> 20) + " MiB of a " +
          (scattered_ ? "paravirtual domain" : "domain in hardware's containment");
 }
 

@@ -20,10 +20,9 @@ namespace xfilter {
 ///
 /// Pages stay mapped from walk to walk. That pins them: what the guest gives back is not free while it is
 /// mapped here, and what it gets in its place, under the same frame number, is another page. So each walk
-/// begins
-/// (`session`) by asking whether the domain has as many pages as it had, and maps anew if not, or if its
-/// memory was to change (xenstore's `memory/target`). And of a domain that ends nothing would be left but for
-/// these pages: xenstore tells when one ends (`@releaseDomain`), and all go.
+/// begins by asking whether the domain has as many pages as it had (`session`), and maps anew if not, or if
+/// its memory was to change (xenstore's `memory/target`). And of a domain that ends nothing would be left but
+/// for these pages: xenstore tells when one ends (`@releaseDomain`), and all go.
 class XenMemory final : public PhysicalMemory {
  public:
   /// Without `keepMappings`, each walk maps anew what the last one used, in one call, and all goes with its
@@ -36,7 +35,7 @@ class XenMemory final : public PhysicalMemory {
   std::span<const std::byte> view(PhysicalAddress) const override { return {}; }
   /// Of a paravirtual guest none: no one tells which of the machine's frames it has.
   std::span<const MemoryRange> ranges() const override { return ranges_; }
-  uint64_t size() const override { return pages_ * kPageSize; }
+  uint64_t size() const override;
   MemoryRange nextStored(PhysicalAddress) const override { return {}; }
   void release(MemoryRange) const override {}
   bool live() const override { return true; }
@@ -71,14 +70,13 @@ class XenMemory final : public PhysicalMemory {
   XenDomainId domain_;
   bool scattered_;
   bool keepMappings_;
-  uint64_t pages_;
   std::vector<MemoryRange> ranges_;
 
   mutable std::mutex mutex_;  // for what follows
   mutable std::shared_ptr<XenMappings> kept_;
   mutable std::weak_ptr<XenMappings> current_;
   mutable std::vector<uint64_t> expected_;  // frames that the last walk used, where they were unmapped
-  mutable uint64_t pagesThen_;              // that the domain had when `current_` was made
+  mutable uint64_t pages_;                  // that the domain had when the last walk began
   mutable bool ended_ = false;
 
   mutable std::atomic<bool> changed_ = false;

@@ -43,6 +43,12 @@ class FakeXen {
   }
   void take(uint64_t frame) { frames_.erase(frame); }
 
+  /// Gives it many, in one piece of memory.
+  void giveMany(uint64_t first, uint64_t count) {
+    many_ = {first, count, FileDescriptor(memfd_create("frames", MFD_CLOEXEC))};
+    if (ftruncate(many_.memory.get(), static_cast<off_t>(count * kPageSize)) != 0) std::abort();
+  }
+
   /// What xenstore tells who watches `path`.
   void tell(const std::string& path) {
     const std::lock_guard lock(eventsMutex_);
@@ -61,6 +67,7 @@ class FakeXen {
   std::atomic<size_t> mapCalls = 0, mappedPages = 0;
   std::vector<std::string> watched;
   int pauses = 0;
+  int mapError = 0;  // an errno: nothing can be mapped at all
 
   XenLibraries functions() const {
     XenLibraries table;
@@ -124,15 +131,19 @@ class FakeXen {
   void* map(int protection, size_t count, const uint64_t* frames, int* errors) {
     if (protection != PROT_READ) std::abort();
     ++mapCalls;
+    if (mapError != 0) return errno = mapError, nullptr;
     mappedPages += count;
     void* const all = mmap(nullptr, count * kPageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (size_t i = 0; i < count; ++i) {
       const auto found = frames_.find(frames[i]);
-      errors[i] = found == frames_.end() ? -EINVAL : 0;
-      if (found == frames_.end()) continue;
+      const uint64_t place = frames[i] - many_.first;
+      const bool amongMany = found == frames_.end() && place < many_.count;
+      errors[i] = found == frames_.end() && !amongMany ? -EINVAL : 0;
+      if (errors[i] != 0) continue;
       void* const page = static_cast<std::byte*>(all) + i * kPageSize;
-      if (mmap(page, kPageSize, PROT_READ, MAP_SHARED | MAP_FIXED, found->second.get(), 0) != page)
-        std::abort();
+      const int file = amongMany ? many_.memory.get() : found->second.get();
+      const off_t offset = amongMany ? static_cast<off_t>(place * kPageSize) : 0;
+      if (mmap(page, kPageSize, PROT_READ, MAP_SHARED | MAP_FIXED, file, offset) != page) std::abort();
     }
     return all;
   }
@@ -159,7 +170,13 @@ class FakeXen {
     return event;
   }
 
+  struct Frames {
+    uint64_t first = 0, count = 0;
+    FileDescriptor memory{};
+  };
+
   std::map<uint64_t, FileDescriptor> frames_;
+  Frames many_;
   std::mutex eventsMutex_;
   std::vector<std::string> events_;
   FileDescriptor eventsThere_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};

@@ -197,6 +197,91 @@ TEST_CASE("xen: when the domain ends, nothing of it stays mapped, though nobody 
   CHECK((*memory)->intact().error().code == std::string("SOURCE_GONE"));
 }
 
+TEST_CASE("xen: a scan ends, however far the guest says that its frame numbers go") {
+  Domain domain(FakeXen::kHvm);
+  domain.fake.give((uint64_t{1} << 39) + 5, 1);
+  const auto memory = domain.open();
+  REQUIRE(memory);
+  const auto scan = (*memory)->scan();
+  const auto first = scan->nextStored({0});
+  CHECK(first.start == frame(Domain::kFirst));
+  CHECK(scan->nextStored(first.start + first.size).size == 0);
+  CHECK(scan->intact());
+  CHECK(domain.fake.mapCalls < 10'000);
+}
+
+TEST_CASE("xen: frames that the domain has not leave nothing mapped, however many are asked for") {
+  Domain domain;
+  const auto memory = domain.open();
+  REQUIRE(memory);
+  const auto session = (*memory)->session();
+  const auto pass = (*memory)->epoch(1);
+  for (uint64_t i = 0; i < 2 * XenMappings::kMaxCalls; ++i) CHECK(pass->view(frame(0x1000 + i)).empty());
+  CHECK(wordAt(*pass, frame(0x101)) == 0x101);
+  CHECK(pass->intact());
+  CHECK((*memory)->mappingCalls() == 1);
+  CHECK(domain.fake.mappedPages == 1);
+}
+
+TEST_CASE("xen: what could not be mapped for want of room is not taken for absent, and room is made") {
+  Domain domain;
+  const auto memory = domain.open();
+  REQUIRE(memory);
+  CHECK(walkTo(**memory, 0x102) == 0x102);
+  CHECK(walkTo(**memory, 0x104) == 0x104);
+  CHECK((*memory)->mappingCalls() == 2);
+  {
+    const auto session = (*memory)->session();
+    const auto pass = (*memory)->epoch(1);
+    domain.fake.mapError = ENOMEM;
+    CHECK(pass->view(frame(0x103)).empty());
+    CHECK(pass->intact().error().code == std::string("OUT_OF_MEMORY"));
+  }
+  domain.fake.mapError = 0;
+  CHECK(walkTo(**memory, 0x104) == 0x104);
+  CHECK((*memory)->mappingCalls() == 1);
+  CHECK(domain.fake.mappedPages == 2);
+  domain.fake.mapError = EPERM;
+  const auto pass = (*memory)->epoch(1);
+  CHECK(pass->view(frame(0x105)).empty());
+  CHECK(pass->intact().error().code == std::string("SOURCE_PERMISSION"));
+}
+
+TEST_CASE("xen: what is kept is mapped in fewer pieces when there are many, and not again when it is much") {
+  constexpr uint64_t kMany = 0x10'0000, kPages = 70'000;
+  Domain domain;
+  domain.fake.giveMany(kMany, kPages);
+  const auto memory = domain.open();
+  REQUIRE(memory);
+  const auto walk = [&](uint64_t first, uint64_t count, uint64_t together) {
+    const auto session = (*memory)->session();
+    const auto pass = (*memory)->epoch(1);
+    for (uint64_t i = 0; i < count; i += together) {
+      for (uint64_t j = 1; j < together; ++j) pass->want(frame(first + i + j));
+      CHECK(pass->view(frame(first + i)).size() >= kPageSize);
+    }
+  };
+  const size_t many = XenMappings::kMaxCalls / 2 + 1;
+  walk(kMany, many, 1);
+  CHECK((*memory)->mappingCalls() == many);
+  walk(kMany, 1, 1);
+  CHECK((*memory)->mappingCalls() == 1);
+  CHECK((*memory)->mappedPages() == many);
+  walk(kMany, kPages, 1000);
+  CHECK((*memory)->mappedPages() >= kPages);
+  walk(kMany, 1, 1);
+  CHECK((*memory)->mappedPages() == 1);
+}
+
+TEST_CASE("xen: a guest has as much memory as it has now") {
+  Domain domain;
+  const auto memory = domain.open();
+  REQUIRE(memory);
+  domain.fake.pages = 2 * Domain::kPages;
+  CHECK((*memory)->session());
+  CHECK((*memory)->size() == 2 * Domain::kPages * kPageSize);
+}
+
 TEST_CASE("xen: a walk during which the domain ends is not believed, and lets go") {
   Domain domain;
   const auto memory = domain.open();
@@ -246,6 +331,13 @@ TEST_CASE("xen: who is not the domain that was meant is not paused") {
   CHECK_FALSE(xen->pause({.id = domain.fake.id, .uuid = {99}}));
   CHECK_FALSE(xen->unpause({.id = domain.fake.id, .uuid = {99}}));
   CHECK(domain.fake.pauses == 1);
+  CHECK(xen->unpause(domain.name()));
+  CHECK(domain.fake.pauses == 0);
+  // Its watchdog's time may pass meanwhile.
+  constexpr uint32_t kWatchdog = 4;
+  CHECK(xen->pause(domain.name()));
+  domain.fake.flags = FakeXen::kShutdown | kWatchdog << 16;
+  CHECK_FALSE(xen->pause(domain.name()));
   CHECK(xen->unpause(domain.name()));
   CHECK(domain.fake.pauses == 0);
 }
