@@ -77,9 +77,10 @@ XenDomainState stateOf(std::span<const std::byte> info) {
 
 Result<std::shared_ptr<const Xen>> Xen::shared() {
   static std::mutex mutex;
-  static std::weak_ptr<const Xen> known;
+  // Not destroyed: at the process's end, too, a thread may still be asking.
+  static auto& known = *new std::shared_ptr<const Xen>;
   const std::lock_guard lock(mutex);
-  if (auto xen = known.lock()) return xen;
+  if (known) return known;
   const auto functions = XenLibraries::load();
   if (!functions) return tl::unexpected(functions.error());
   auto xen = open(**functions);

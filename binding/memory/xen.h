@@ -47,7 +47,8 @@ struct XenDomainState {
 /// Threads: for any number at once.
 class Xen {
  public:
-  /// The one that this process shares, opened when it is first asked for. XEN_UNAVAILABLE where this is no
+  /// The one that this process shares, opened when it is first asked for and kept: to open it takes longer
+  /// than what it is asked, and a guest may be standing still meanwhile. XEN_UNAVAILABLE where this is no
   /// Dom0 or its libraries are not those of the Xen that runs; SOURCE_PERMISSION.
   static Result<std::shared_ptr<const Xen>> shared();
 
