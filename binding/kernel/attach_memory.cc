@@ -32,7 +32,8 @@ Result<AttachedGuest> attachMemory(std::unique_ptr<PhysicalMemory> memory, Attac
   const auto scan = memory->scan();
   const PhysicalMemory& source = scan ? *scan : *memory;
   auto kernel = findKernel(source, options, budget);
-  for (const PhysicalMemory* const read : {&source, static_cast<const PhysicalMemory*>(memory.get())}) {
+  // A guest that has ended is that, whatever else went wrong with reading it.
+  for (const PhysicalMemory* const read : {static_cast<const PhysicalMemory*>(memory.get()), &source}) {
     if (const auto intact = read->intact(); !intact) return tl::unexpected(intact.error());
   }
   if (!kernel) return tl::unexpected(kernel.error());
