@@ -1,5 +1,5 @@
 import { AttachedGuest } from "./attached-guest.ts";
-import { argumentRangeError, invalidOption } from "./errors.ts";
+import { argumentRangeError, invalidOption, XFilterError } from "./errors.ts";
 import type { Guest } from "./guest.ts";
 import { runJob } from "./job.ts";
 import { checkKernelFiles, type KernelFiles, prepareKernelFiles } from "./kernel-files.ts";
@@ -94,7 +94,12 @@ async function attachToLive(
   const attach = async (running: boolean, signal?: AbortSignalLike) => {
     const place = await live.locate(signal);
     const pausable = pauseBudgetMs === undefined ? undefined : live.pausable();
-    const native = await attachTo({ ...place, running }, signal);
+    const native = await attachTo({ ...place, running }, signal).catch((error: unknown) => {
+      if (!running || !live.moves || !isGone(error)) throw error;
+      throw new XFilterError("GUEST_CHANGED", "The guest ended while it was attached to", "Attach to it again", {
+        cause: error,
+      });
+    });
     if (pausable === undefined || pauseBudgetMs === undefined) return { native };
     // The guard takes the monitor over.
     live.close();
@@ -122,6 +127,10 @@ async function attachToLive(
     live.close();
     throw error;
   }
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof XFilterError && error.code === "SOURCE_GONE";
 }
 
 type CheckedOptions = ReturnType<typeof checkOptions>;
