@@ -14,8 +14,10 @@ export type XenAddon = Pick<Native, "xenDomain" | "xenstoreRead" | "xenstoreList
 
 /** After these a toolstack may start the guest anew, in another domain: xl does after a reboot, and after others if it was told to. */
 const RESTARTED: readonly NativeDomain["shutdown"][] = ["reboot", "crash", "watchdog", "other"];
-/** How long a guest that is started anew is waited for; xl takes about a second. */
-const RESTART_MS = 5_000;
+/** How long the next domain is waited for when the last one is gone, which xl takes away first. */
+const RESTART_MS = 10_000;
+/** And while the last one is there yet, which a toolstack may also keep for somebody to look at. */
+const REMOVAL_MS = 30_000;
 const RESTART_POLL_MS = 100;
 
 /** @internal A domain of Xen that runs. By its name it is followed into the domain that it has after a reboot or a restore. */
@@ -41,12 +43,16 @@ export function xenSource({ domain }: XenSource, addon: XenAddon, keepMappings =
     throw found[0] ? gone(domain, found[0]) : notFound(domain);
   };
 
-  /** Of a guest that was here already, nobody else is waited for but the next one of its name. */
+  /** Of a guest that was here already: the next one of its name is waited for. */
   const findAgain = async (last: NativeDomain, signal?: AbortSignalLike): Promise<NativeDomain> => {
-    for (const start = performance.now(); ; await sleep(RESTART_POLL_MS, signal ? [signal] : [])) {
-      const found = moves ? await find(signal).catch(nullIfGone) : await now(last);
+    const start = performance.now();
+    for (let removed = Infinity; ; await sleep(RESTART_POLL_MS, signal ? [signal] : [])) {
+      const left = await now(last);
+      const found = moves ? await find(signal).catch(nullIfGone) : left;
       if (found && !hasEnded(found)) return found;
-      if (!moves || performance.now() - start >= RESTART_MS) throw gone(domain, await now(last));
+      if (left === null) removed = Math.min(removed, performance.now());
+      const isOver = performance.now() >= Math.min(start + REMOVAL_MS, removed + RESTART_MS);
+      if (!moves || isOver) throw gone(domain, left);
     }
   };
 
@@ -67,7 +73,7 @@ export function xenSource({ domain }: XenSource, addon: XenAddon, keepMappings =
     },
     async interfaces(names) {
       const found = located ? await now(located) : null;
-      if (!found || hasEnded(found)) throw gone(domain, found);
+      if (!found || hasEnded(found)) throw moves ? without(domain, found) : gone(domain, found);
       return names ? namedInterfaces(names, await domainHoldings(found.id, store)) : domainInterfaces(found.id, store);
     },
     pausable() {
@@ -108,10 +114,20 @@ function ambiguous(domain: string | number, found: readonly NativeDomain[]): XFi
   return new XFilterError("SOURCE_NOT_FOUND", what, "Give the id of the one that is meant (xen:ID)");
 }
 
-function gone(domain: string | number, last: NativeDomain | null): XFilterError {
+function whatBecame(domain: string | number, last: NativeDomain | null): string {
   const why = last === null ? "is gone" : last.shutdown ? `has shut down (${last.shutdown})` : "was destroyed";
+  return `the domain ${JSON.stringify(domain)} ${why}`;
+}
+
+/** Of a guest that may be on its way into its next domain. */
+function without(domain: string | number, last: NativeDomain | null): XFilterError {
+  const what = `${whatBecame(domain, last)}, and its devices with it`;
+  return new XFilterError("INTERFACE_NOT_FOUND", what, "It has others when it is started anew");
+}
+
+function gone(domain: string | number, last: NativeDomain | null): XFilterError {
   const advice = "When it runs again, attach again: a domain that is started anew has another id";
-  return new XFilterError("SOURCE_GONE", `the domain ${JSON.stringify(domain)} ${why}`, advice);
+  return new XFilterError("SOURCE_GONE", whatBecame(domain, last), advice);
 }
 
 function nullIfGone(error: unknown): null {
