@@ -51,7 +51,14 @@ Complaint checkWalk(const Kernel& kernel, bool details) {
 
 /// Sizes, offsets and counts as a hostile file would have them.
 void breakBytes(std::string& file, Random& random) {
-  const auto place = [&](size_t size) { return random() % std::max<size_t>(file.size() - size, 1); };
+  // Headers and tables are at both ends, and pages between them are most of the file.
+  const auto place = [&](size_t size) {
+    const uint64_t end = std::max<size_t>(file.size() - size, 1);
+    const std::array<uint64_t, 3> reaches = {std::min<uint64_t>(1024, end), std::min<uint64_t>(512, end),
+                                             end};
+    const uint64_t where = random() % reaches.size(), at = random() % reaches[where];
+    return where == 1 ? end - 1 - at : at;
+  };
   for (uint64_t i = 0, count = 1 + random() % 8; i < count; ++i) {
     const std::array<uint64_t, 5> words = {random(), random() % (1 << 16), ~uint64_t{0} - random() % 64,
                                            uint64_t{1} << random() % 64, 0};
