@@ -1,16 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect } from "vitest";
 import type { FilterEvent } from "../../lib/filter/index.ts";
 import type { XFilterErrorCode } from "../../lib/index.ts";
-import type { LabGuest, Talker } from "../../vmcore-fixtures/lab.ts";
 import { type Heard, type Held, losses } from "../../vmcore-fixtures/lab-report.ts";
+import type { LabUsers, Talker } from "../../vmcore-fixtures/lab-users.ts";
 
 /** What arrived outside of a flow. */
-export async function heard(guest: LabGuest, { flow }: Held): Promise<Pick<Heard, "bytes" | "gaps">> {
-  return (await guest.outside.report()).heard.find((heard) => heard.flow === flow) ?? { bytes: 0, gaps: 0 };
+export async function heard(guest: LabUsers, { flow }: Held): Promise<Pick<Heard, "bytes" | "gaps" | "last">> {
+  return (await guest.outside.report()).heard.find((heard) => heard.flow === flow) ?? { bytes: 0, gaps: 0, last: 0n };
 }
 
-export const arrived = async (guest: LabGuest, flow: Held) => (await heard(guest, flow)).bytes;
+export const arrived = async (guest: LabUsers, flow: Held) => (await heard(guest, flow)).bytes;
 
 /** Resolves when more of each flow has come back to its sender than now. */
 export async function flows(talker: Talker, ...held: readonly Held[]): Promise<void> {
@@ -20,11 +19,13 @@ export async function flows(talker: Talker, ...held: readonly Held[]): Promise<v
   };
   const before = await echoed();
   const all = async () => (await echoed()).every((bytes, index) => bytes > before[index]!);
-  await expect.poll(all, { timeout: 60_000, interval: 200 }).toBe(true);
+  for (const start = performance.now(); !(await all()); await sleep(200))
+    if (performance.now() - start > 60_000)
+      throw new Error(`Nothing more of ${talker.started.uid} came back: ${before}`);
 }
 
 /** Whether nothing of the flows arrives for a second, in which everybody else's does. */
-export async function stands(guest: LabGuest, ...held: readonly Held[]): Promise<boolean> {
+export async function stands(guest: LabUsers, ...held: readonly Held[]): Promise<boolean> {
   const bytes = () => Promise.all(held.map((flow) => arrived(guest, flow)));
   const before = await bytes();
   await sleep(1000);
@@ -32,7 +33,7 @@ export async function stands(guest: LabGuest, ...held: readonly Held[]): Promise
 }
 
 /** What somebody lost of all that he sent, until now. */
-export async function lostBy(guest: LabGuest, talker: Talker): Promise<string[]> {
+export async function lostBy(guest: LabUsers, talker: Talker): Promise<string[]> {
   const last = await talker.stop();
   return losses(last, await guest.outside.report());
 }

@@ -16,7 +16,7 @@ function differences(truth: Truth, snapshot: Snapshot): string[] {
  * Right after the truth. A connection whose time is up goes in between now and then, and a process is seen
  * running: that does not happen thrice.
  */
-export async function differencesFromTruth(live: LiveGuest, guest: Guest): Promise<string[]> {
+export async function differencesFromTruth(live: Pick<LiveGuest, "truth">, guest: Guest): Promise<string[]> {
   for (let tries = 1; ; tries++) {
     const found = differences(await live.truth(), await guest.snapshot({ details: true }));
     for (const difference of found) log(`try ${tries}: ${difference}`);

@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/xen/**/*.test.ts"],
-    testTimeout: 120_000,
+    testTimeout: 700_000,
     hookTimeout: 3_000_000,
     fileParallelism: false,
   },

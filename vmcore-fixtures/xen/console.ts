@@ -2,19 +2,20 @@ import { existsSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { Duplex } from "node:stream";
 
-const everyMs = 50;
+const everyMs = 100;
 
-/** A domain's console. What the domain writes is read from xenconsoled's log of it, from its start on. */
+/** A domain's console. What the domain writes is read from xenconsoled's log of it. */
 export class DomainConsole extends Duplex {
   private readonly log: string;
-  private readonly send: (text: string) => Promise<void>;
-  private offset = 0;
+  private readonly send: (text: string) => Promise<unknown>;
+  private offset: number;
   private timer: NodeJS.Timeout | undefined;
 
-  /** `send` hands to xenconsoled what the domain is to read. */
-  constructor(log: string, send: (text: string) => Promise<void>) {
+  /** `from`: where in the log it begins; `send` hands to xenconsoled what the domain is to read. */
+  constructor(log: string, from: number, send: (text: string) => Promise<unknown>) {
     super();
     this.log = log;
+    this.offset = from;
     this.send = send;
   }
 

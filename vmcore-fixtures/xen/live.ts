@@ -1,17 +1,15 @@
-import { existsSync } from "node:fs";
-import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "tsup";
 import { here } from "../cache.ts";
-import { LiveAgent } from "../live-agent.ts";
 import { type LiveWorkload, liveBoot } from "../live-boot.ts";
 import { recipes } from "../recipes.ts";
-import type { Truth } from "../truth.ts";
-import { DomainConsole } from "./console.ts";
 import { Dom0, ScriptError } from "./dom0.ts";
 import { configuration } from "./domain.ts";
 import { labDisk } from "./lab-disk.ts";
+import { type ListedDomain, parseList } from "./listed-domain.ts";
+import { GuestFailed, LiveDomain, quoted } from "./live-domain.ts";
 import { installPackage } from "./package.ts";
 import type { DomainRecipe } from "./recipes.ts";
 
@@ -26,83 +24,10 @@ export interface LiveDomainOptions {
   readonly vif?: readonly string[];
 }
 
-/** As `xl list` shows it. */
-export interface ListedDomain {
-  readonly name: string;
-  readonly id: number;
-  readonly megabytes: number;
-  /** Running, blocked, paused, shut down, crashed, dying: a letter each, or "-". */
-  readonly state: string;
-}
-
-/** A domain that runs on, and tells its truth when it is asked. */
-export class LiveDomain {
-  readonly name: string;
-  private readonly lab: XenLab;
-  private readonly console: DomainConsole;
-  private readonly agent: LiveAgent;
-
-  constructor(lab: XenLab, name: string) {
-    this.lab = lab;
-    this.name = name;
-    this.console = new DomainConsole(this.log, (text) => this.type(text));
-    this.agent = new LiveAgent(this.console, this.console);
-  }
-
-  /** xenconsoled's. */
-  get log(): string {
-    return join(this.lab.dom0.share, `guest-${this.name}.log`);
-  }
-
-  /** What the domain says of itself now, standing still. */
-  truth(): Promise<Truth> {
-    return this.agent.truth();
-  }
-
-  /** What guest/live/agent.c answers. */
-  command(text: string): Promise<string> {
-    return this.agent.command(text);
-  }
-
-  /** Resolves when the domain has booted, after a reboot once more. */
-  async ready(seconds: number): Promise<void> {
-    const failed = new AbortController();
-    const complaint = new Promise<never>((_, reject) => {
-      const timer = setInterval(async () => {
-        const text = existsSync(this.log) ? await readFile(this.log, "latin1") : "";
-        if (/fixture:|Kernel panic/.test(text)) reject(new GuestFailed(`${this.name}: ${text.slice(-2000)}`));
-      }, 500);
-      failed.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
-    });
-    complaint.catch(() => {});
-    try {
-      await Promise.race([this.agent.ready(seconds), complaint]);
-    } finally {
-      failed.abort();
-    }
-  }
-
-  /** Looks at its console no more. */
-  forget(): void {
-    this.console.destroy();
-  }
-
-  private async type(text: string): Promise<void> {
-    const tty = `$(xenstore-read /local/domain/$(xl domid ${this.name})/console/tty)`;
-    await this.lab.dom0.run(`printf %s ${quoted(text)} >"${tty}"`, 60);
-  }
-}
-
-/** Bad luck: another boot may do. */
-class GuestFailed extends Error {}
-
-const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
-
 /** Xen in an emulated machine, whose Dom0 has this checkout's built package. */
 export class XenLab {
   readonly dom0: Dom0;
   private readonly log: (line: string) => void;
-  private readonly domains = new Map<string, LiveDomain>();
   private last: Promise<unknown> = Promise.resolve();
   private programs = 0;
 
@@ -114,6 +39,7 @@ export class XenLab {
   static async start(options: { signal: AbortSignal; log: (line: string) => void }): Promise<XenLab> {
     const share = await mkdtemp(join(tmpdir(), "xfilter-xen-share-"));
     try {
+      await chmod(share, 0o755); // for others than root in Dom0
       installPackage(share);
       const dom0 = await Dom0.start(await labDisk(options.log), { share, signal: options.signal });
       const lab = new XenLab(dom0, options.log);
@@ -138,16 +64,14 @@ export class XenLab {
     const more = ['on_reboot = "restart"', `vif = [ ${vif.map((device) => JSON.stringify(device)).join(", ")} ]`, ""];
     await writeFile(at("cfg"), configuration(recipe) + more.join("\n"));
     for (let attempt = 1; ; ++attempt) {
-      const domain = new LiveDomain(this, name);
+      const domain = new LiveDomain(name, this.dom0.share, (script) => this.dom0.run(script, 60));
       try {
         await rm(domain.log, { force: true });
         // xl gives the script of a network device ten seconds.
         await this.inTurn(() => this.xl("create", "-q", `/share/${name}.cfg`));
-        await domain.ready(bootSeconds);
-        this.domains.set(name, domain);
+        await domain.booted(0, bootSeconds);
         return domain;
       } catch (error) {
-        domain.forget();
         const badLuck = error instanceof GuestFailed || error instanceof ScriptError;
         if (!badLuck || attempt === attempts) throw error;
         this.log(`${name}: it failed, once more. ${error.message}`);
@@ -166,13 +90,8 @@ export class XenLab {
     return this.dom0.run(`xl ${words.map(quoted).join(" ")}`, 120);
   }
 
-  /** Without Dom0. What has ended and is still held by somebody is there as `(null)`. */
   async list(): Promise<ListedDomain[]> {
-    const [, , ...lines] = (await this.xl("list")).trimEnd().split("\n");
-    return lines.map((line) => {
-      const [, name, id, megabytes, state] = /^(\S+) +(\d+) +(\d+) +\d+ +(\S+)/.exec(line)!;
-      return { name: name!, id: Number(id), megabytes: Number(megabytes), state: state! };
-    });
+    return parseList(await this.xl("list"));
   }
 
   /**
@@ -201,7 +120,6 @@ export class XenLab {
   }
 
   async close(): Promise<void> {
-    for (const domain of this.domains.values()) domain.forget();
     await this.dom0.close();
     await rm(this.dom0.share, { recursive: true, force: true });
   }

@@ -1,0 +1,46 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { compileLab } from "../../vmcore-fixtures/live-boot.ts";
+import { XenLab } from "../../vmcore-fixtures/xen/live.ts";
+import { domainRecipes } from "../../vmcore-fixtures/xen/recipes.ts";
+import type { Firewall } from "./dom0/filtering.ts";
+
+// The thesis's filter: a domain's users, told apart in Dom0 by the domain's memory, and Dom0's firewall at its vif.
+
+interface Filtered {
+  readonly lost: { readonly alice: string[]; readonly mallory: string[] };
+  readonly bytes: number;
+  readonly polls: number;
+  readonly milliseconds: number;
+}
+
+const log = (line: string) => process.stderr.write(`${line}\n`);
+const abort = new AbortController();
+const recipe = { ...domainRecipes.find(({ name }) => name === "xen-pv-6.1")!, name: "users" };
+let lab: XenLab;
+
+beforeAll(async () => {
+  lab = await XenLab.start({ signal: abort.signal, log });
+  await compileLab(join(lab.dom0.share, "lab"));
+  await lab.dom0.run("ip link add guests up type bridge", 60);
+  await lab.start(recipe, { workload: "lab", vif: ["bridge=guests"] });
+});
+
+afterAll(async () => {
+  await lab?.close();
+  abort.abort();
+});
+
+it.each<Firewall>(["nftables", "iptables-nft", "iptables-legacy"])(
+  "a rule about a user of a domain stops his connections by %s, and costs nobody else a byte",
+  async (firewall) => {
+    const argument = { name: recipe.name, firewall };
+    const filtered = await lab.run<Filtered>("test/xen/dom0/filtering.ts", argument, 600);
+    const { lost, bytes, milliseconds, polls } = filtered;
+    log(
+      `${firewall}: in force ${milliseconds} ms after the rule, ${polls} polls; of alice's ${bytes} bytes none is lost`,
+    );
+    expect(filtered).toMatchObject({ stood: true, webOpen: true, lost: { alice: [] } });
+    expect(lost.mallory.filter((line) => line.includes("to port 80"))).toEqual([]);
+  },
+);
