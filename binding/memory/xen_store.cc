@@ -22,7 +22,8 @@ Result<std::unique_ptr<XenStore>> XenStore::open(const XenLibraries& functions) 
   void* const store = functions.storeOpen(0);
   if (store == nullptr) {
     if (errno == EACCES || errno == EPERM) {
-      return failure("SOURCE_PERMISSION", "xenstore is refused to this process.", "Run this as root in Dom0.");
+      return failure("SOURCE_PERMISSION", "xenstore is refused to this process.",
+                     "Run this as root in Dom0.");
     }
     return failure("XEN_UNAVAILABLE", "xenstore does not answer.",
                    "Run this as root in Dom0, where xenstored runs (`xenstore-ls` shows what it has).");

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { labAddresses } from "../../vmcore-fixtures/lab-wire.ts";
 import { compileLab } from "../../vmcore-fixtures/live-boot.ts";
 import { XenLab } from "../../vmcore-fixtures/xen/live.ts";
 import { domainRecipes } from "../../vmcore-fixtures/xen/recipes.ts";
@@ -23,7 +24,8 @@ beforeAll(async () => {
   lab = await XenLab.start({ signal: abort.signal, log });
   await compileLab(join(lab.dom0.share, "lab"));
   await lab.dom0.run("ip link add guests up type bridge", 60);
-  await lab.start(recipe, { workload: "lab", vif: ["bridge=guests"] });
+  const domain = await lab.start(recipe, { workload: "lab", vif: ["bridge=guests"] });
+  await domain.command(`lab network ${labAddresses.guest.v4} ${labAddresses.guest.v6}`);
 });
 
 afterAll(async () => {

@@ -30,7 +30,6 @@ await program(async ({ name, firewall }: { name: string; firewall: Firewall }) =
   await wire.connect(vif!.name, "guest");
   const domain = liveDomain(name);
   const users = new LabUsers((text) => domain.command(text), outside);
-  await users.giveAddresses();
 
   const honest = await users.talk({ uid: alice, ...usual, drain: 20_000 });
   const blocked = await users.talk({ uid: mallory, ...usual, drain: 20_000, patience: 10_000 });
@@ -56,7 +55,7 @@ await program(async ({ name, firewall }: { name: string; firewall: Firewall }) =
   await filter.stop();
   const { polls } = filter.status();
   await guest.close();
-  await outside.close();
   await run("ip", ["link", "delete", wire.uplink]);
+  await outside.close();
   return { stood, webOpen, lost, bytes, polls, milliseconds: Math.round(Math.max(...last)) };
 });
