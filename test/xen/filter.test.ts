@@ -46,3 +46,9 @@ it.each<Firewall>(["nftables", "iptables-nft", "iptables-legacy"])(
     expect(lost.mallory.filter((line) => line.includes("to port 80"))).toEqual([]);
   },
 );
+
+// Here, as the poses of the others do not stand being frozen for it.
+it("a domain is followed by its name when it was saved and is restored", async () => {
+  const followed = { left: [], gone: "SOURCE_GONE", differences: [], moved: true };
+  expect(await lab.run("test/xen/dom0/saving.ts", recipe.name, 600)).toEqual(followed);
+});

@@ -66,11 +66,6 @@ describe.each(recipes)("$name", ({ name, vcpus, megabytes }) => {
     expect(await inDom0("rebooting", name)).toEqual(moved);
   });
 
-  it.runIf(name === FOLLOWED)("is followed by its name when it was saved and is restored", async () => {
-    const moved = { left: [], gone: "SOURCE_GONE", differences: [], moved: true };
-    expect(await inDom0("saving", name)).toEqual(moved);
-  });
-
   it.runIf(name === FOLLOWED)("refuses who may not, and what is no domain", async () => {
     const codes = { name: "SOURCE_NOT_FOUND", id: "SOURCE_NOT_FOUND", dom0: "SOURCE_NOT_FOUND" };
     expect(await inDom0("refused", name)).toEqual({ ...codes, nobody: "SOURCE_PERMISSION" });
