@@ -15,8 +15,9 @@ const cpu = "EPYC,-smap,-monitor,-rdtscp,-avx,-avx2,-f16c";
 // Xen that gives up, or whose Dom0 does, reboots, and QEMU ends with that.
 const xenArguments = [
   ..."console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all cpuidle=0 sched=credit".split(" "),
-  // QEMU 7.2 executes XSAVE and XRSTOR with CR0.TS set, where a CPU faults. With a lazy switch of the floating-point unit Xen then
-  // gives a paravirtual domain's program the registers of another, and it crashes, or reckons wrong.
+  // With a lazy switch of the floating-point unit, a paravirtual domain's program gets the registers of another under QEMU 7.2, and crashes
+  // or reckons wrong: 9 of 34,000 rounds of a test did, and none of 40,000 with this. It looks as if XSAVE and XRSTOR did not fault
+  // there while CR0.TS is set.
   "spec-ctrl=eager-fpu",
   ..."dom0_mem=1536M,max:1536M dom0_max_vcpus=2".split(" "),
 ].join(" ");
