@@ -58,7 +58,7 @@ describe.each(recipes)("$name", ({ name, vcpus, megabytes }) => {
       name,
       megabytes: [megabytes - 48, megabytes, megabytes - 48, megabytes],
     });
-    expect(polls).toEqual(Array(2).fill({ reached: true, differences: [] }));
+    expect(polls).toEqual(Array(4).fill({ reached: true, differences: [] }));
   });
 
   it.runIf(name === FOLLOWED)("is followed by its name when it reboots, and by its id it has ended", async () => {
