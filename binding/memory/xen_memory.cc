@@ -253,16 +253,4 @@ std::string XenMemory::describe() const {
          (scattered_ ? "paravirtual domain" : "domain in hardware's containment");
 }
 
-size_t XenMemory::mappedPages() const {
-  const std::lock_guard lock(mutex_);
-  const auto mappings = current_.lock();
-  return mappings ? mappings->pages() : 0;
-}
-
-size_t XenMemory::mappingCalls() const {
-  const std::lock_guard lock(mutex_);
-  const auto mappings = current_.lock();
-  return mappings ? mappings->calls() : 0;
-}
-
 }  // namespace xfilter

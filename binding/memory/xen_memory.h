@@ -52,10 +52,6 @@ class XenMemory final : public PhysicalMemory {
   /// "256 MiB of a paravirtual domain"
   std::string describe() const;
 
-  /// What is mapped now, for whoever measures.
-  size_t mappedPages() const;
-  size_t mappingCalls() const;
-
  private:
   class Session;
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { toXFilterError } from "../errors.ts";
 import type { Native, NativeDomain, NativeDomainId } from "../native.ts";
 import type { Guarded, Pause, Stop } from "./messages.ts";
+import { Turns } from "./turns.ts";
 
 /** @internal What of the addon a domain is paused by. */
 export type PausingAddon = Pick<Native, "xenDomain" | "xenPause" | "xenUnpause">;
@@ -18,7 +19,7 @@ export class GuardedDomain implements Guarded {
   #paused: number | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #expired: Pause | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   /** Rejects with XEN_UNAVAILABLE, SOURCE_PERMISSION: not only when the guest is to be resumed. */
   static async hold(domain: NativeDomainId, addon: PausingAddon): Promise<GuardedDomain> {
@@ -32,7 +33,7 @@ export class GuardedDomain implements Guarded {
   }
 
   stop(budgetMs: number): Promise<Stop> {
-    return this.#next(async () => {
+    return this.#turns.take(async () => {
       // What could not be resumed before.
       await this.#resume();
       const now = await domainNow(this.#domain, this.#addon);
@@ -44,27 +45,23 @@ export class GuardedDomain implements Guarded {
       await this.#addon.xenPause(this.#domain).promise;
       this.#paused = start;
       this.#expiry = setTimeout(() => {
-        this.#next(async () => {
-          const pause = await this.#resume();
-          this.#expired = pause && { ...pause, expired: true };
-        }).catch(() => {});
+        this.#turns
+          .take(async () => {
+            const pause = await this.#resume();
+            this.#expired = pause && { ...pause, expired: true };
+          })
+          .catch(() => {});
       }, budgetMs);
       return "stopped";
     });
   }
 
   resume(): Promise<Pause | undefined> {
-    return this.#next(async () => (await this.#resume()) ?? this.#expired);
+    return this.#turns.take(async () => (await this.#resume()) ?? this.#expired);
   }
 
   async release(): Promise<void> {
     await this.resume();
-  }
-
-  #next<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work, work);
-    this.#turn = turn;
-    return turn;
   }
 
   async #resume(): Promise<Pause | undefined> {

@@ -3,6 +3,7 @@ import { XFilterError } from "../errors.ts";
 import { Monitor } from "../sources/monitor.ts";
 import type { Qmp, QmpEvent } from "../sources/qmp.ts";
 import type { Guarded, Pause, Stop } from "./messages.ts";
+import { Turns } from "./turns.ts";
 
 /** A guest must not stand still because its monitor's connection ended: it is made again so often, in about a second. */
 const MAX_RESUME_TRIES = 10;
@@ -17,7 +18,7 @@ export class GuardedGuest implements Guarded {
   #resumed: QmpEvent | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #expired: Pause | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   /** Rejects as `Monitor.locate` does. */
   static async hold(path: string): Promise<GuardedGuest> {
@@ -41,7 +42,7 @@ export class GuardedGuest implements Guarded {
   }
 
   stop(budgetMs: number): Promise<Stop> {
-    return this.#next(async () => {
+    return this.#turns.take(async () => {
       // What a connection that ended has left standing.
       await this.#resume();
       const qmp = await this.#monitor.connect();
@@ -53,10 +54,12 @@ export class GuardedGuest implements Guarded {
       await this.#stop(qmp);
       if (!this.#stopped) return "stood";
       this.#expiry = setTimeout(() => {
-        this.#next(async () => {
-          const pause = await this.#resume();
-          this.#expired = pause && { ...pause, expired: true };
-        }).catch(() => {});
+        this.#turns
+          .take(async () => {
+            const pause = await this.#resume();
+            this.#expired = pause && { ...pause, expired: true };
+          })
+          .catch(() => {});
       }, budgetMs);
       return "stopped";
     });
@@ -77,7 +80,7 @@ export class GuardedGuest implements Guarded {
   }
 
   resume(): Promise<Pause | undefined> {
-    return this.#next(async () => (await this.#resume()) ?? this.#expired);
+    return this.#turns.take(async () => (await this.#resume()) ?? this.#expired);
   }
 
   async release(): Promise<void> {
@@ -86,12 +89,6 @@ export class GuardedGuest implements Guarded {
     } finally {
       this.#monitor.close();
     }
-  }
-
-  #next<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work, work);
-    this.#turn = turn;
-    return turn;
   }
 
   async #resume(): Promise<Pause | undefined> {

@@ -1,6 +1,7 @@
 import { XFilterError } from "../errors.ts";
 import { Guard } from "./guard.ts";
 import type { Pausable } from "./messages.ts";
+import { Turns } from "./turns.ts";
 
 /** @internal Stops one guest for each piece of work, one after the other. */
 export class Pauses {
@@ -8,7 +9,7 @@ export class Pauses {
   readonly #guard: Guard;
   /** As which the guard has the guest. */
   readonly #guest: number;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   #closed = false;
 
   private constructor(guard: Guard, guest: number, budgetMs: number) {
@@ -29,12 +30,7 @@ export class Pauses {
    * or these pauses were closed.
    */
   during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
-    const turn = this.#turn.then(
-      () => this.#during(work),
-      () => this.#during(work),
-    );
-    this.#turn = turn;
-    return turn;
+    return this.#turns.take(() => this.#during(work));
   }
 
   async #during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
@@ -64,7 +60,7 @@ export class Pauses {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#turn.catch(() => {});
+    await this.#turns.done();
     await this.#guard.release(this.#guest);
   }
 }

@@ -64,7 +64,8 @@ class FakeXen {
   std::map<std::string, std::string> store;
 
   // What was asked for.
-  std::atomic<size_t> mapCalls = 0, mappedPages = 0;
+  std::atomic<size_t> mapCalls = 0;
+  std::atomic<size_t> mappings = 0, mappedPages = 0;  // that stand
   std::vector<std::string> watched;
   int pauses = 0;
   int mapError = 0;  // an errno: nothing can be mapped at all
@@ -94,6 +95,7 @@ class FakeXen {
       return current->map(protection, count, frames, errors);
     };
     table.unmap = [](void*, void* address, size_t count) {
+      --current->mappings;
       current->mappedPages -= count;
       return munmap(address, count * kPageSize);
     };
@@ -132,6 +134,7 @@ class FakeXen {
     if (protection != PROT_READ) std::abort();
     ++mapCalls;
     if (mapError != 0) return errno = mapError, nullptr;
+    ++mappings;
     mappedPages += count;
     void* const all = mmap(nullptr, count * kPageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (size_t i = 0; i < count; ++i) {
