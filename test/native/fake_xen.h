@@ -104,7 +104,9 @@ class FakeXen {
     table.storeRead = [](void*, uint32_t, const char* path, unsigned* size) {
       return current->readStore(path, size);
     };
-    table.storeList = [](void*, uint32_t, const char*, unsigned*) -> char** { return nullptr; };
+    table.storeList = [](void*, uint32_t, const char* path, unsigned* count) {
+      return current->listStore(path, count);
+    };
     table.storeWatch = [](void*, const char* path, const char*) {
       current->watched.emplace_back(path);
       return true;
@@ -158,6 +160,32 @@ class FakeXen {
     return strdup(found->second.c_str());
   }
 
+  /// As libxenstore does: pointers and what they point to in one piece of memory.
+  static char** inOnePiece(const std::vector<std::string>& texts) {
+    size_t size = texts.size() * sizeof(char*);
+    for (const std::string& text : texts) size += text.size() + 1;
+    auto* const pointers = static_cast<char**>(std::malloc(size));
+    auto* place = reinterpret_cast<char*>(pointers + texts.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      pointers[i] = place;
+      std::memcpy(place, texts[i].c_str(), texts[i].size() + 1);
+      place += texts[i].size() + 1;
+    }
+    return pointers;
+  }
+
+  char** listStore(const std::string& path, unsigned* count) const {
+    std::vector<std::string> names;
+    for (const auto& [key, value] : store) {
+      if (!key.starts_with(path + "/")) continue;
+      const std::string below = key.substr(path.size() + 1);
+      const std::string name = below.substr(0, below.find('/'));
+      if (names.empty() || names.back() != name) names.push_back(name);
+    }
+    *count = static_cast<unsigned>(names.size());
+    return names.empty() ? nullptr : inOnePiece(names);
+  }
+
   char** nextEvent() {
     const std::lock_guard lock(eventsMutex_);
     eventfd_t count = 0;
@@ -167,10 +195,7 @@ class FakeXen {
     }
     const std::string path = events_.front();
     events_.erase(events_.begin());
-    auto* const event = static_cast<char**>(std::malloc(2 * sizeof(char*) + path.size() + 1));
-    event[0] = event[1] = reinterpret_cast<char*>(event + 2);
-    std::memcpy(event[0], path.c_str(), path.size() + 1);
-    return event;
+    return inOnePiece({path, path});
   }
 
   struct Frames {

@@ -357,11 +357,13 @@ TEST_CASE("xen: without Xen, that is said") {
   CHECK(functions.error().code == std::string("XEN_UNAVAILABLE"));
 }
 
-TEST_CASE("xen store: values and what is not there") {
+TEST_CASE("xen store: values, names and what is not there") {
   Domain domain;
   domain.fake.store["/local/domain/7/name"] = "vm1";
+  domain.fake.store["/local/domain/12/name"] = "vm2";
   const auto store = *XenStore::open(domain.functions);
   CHECK(store->read("/local/domain/7/name") == "vm1");
   CHECK(store->read("/local/domain/8/name") == std::nullopt);
-  CHECK(store->list("/local/domain") == std::nullopt);
+  CHECK(store->list("/local/domain") == std::vector<std::string>{"12", "7"});
+  CHECK(store->list("/local/vm") == std::nullopt);
 }
