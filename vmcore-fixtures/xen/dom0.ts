@@ -46,6 +46,11 @@ interface Waiting {
 /** Xen with its Dom0 in an emulated machine, which runs scripts and shares a directory with the host. */
 export class Dom0 {
   readonly share: string;
+  private tell!: (error: Error) => void;
+  /** Rejects when the machine ends, or is no longer wanted: what is waited for otherwise than by a script is waited for beside it. */
+  readonly gone = new Promise<never>((_, reject) => {
+    this.tell = reject;
+  });
   private readonly child: ChildProcess;
   private readonly sockets: string;
   private readonly console: string;
@@ -59,9 +64,12 @@ export class Dom0 {
     this.share = options.share;
     this.sockets = sockets;
     this.console = join(options.share, "xen.log");
+    this.gone.catch(() => {});
+    // It ends with the thread that started it, however that ends.
     this.child = spawn(
-      "qemu-system-x86_64",
+      "setpriv",
       [
+        ...["--pdeathsig", "KILL", "qemu-system-x86_64"],
         ..."-M q35 -accel tcg,thread=multi -smp 2 -m 4096 -display none -nic none -no-reboot".split(" "),
         ...["-cpu", cpu, "-kernel", lab.xen, "-append", xenArguments],
         ...["-initrd", `${lab.kernel} ${dom0Arguments},${lab.initramfs}`],
@@ -76,7 +84,7 @@ export class Dom0 {
     );
     let errors = "";
     this.child.stderr?.on("data", (text: Buffer) => (errors += text));
-    this.child.on("error", () => this.end(missingProgram("qemu-system-x86_64")));
+    this.child.on("error", () => this.end(missingProgram("setpriv")));
     this.child.on("close", (code, signal) =>
       this.end(new Error(`QEMU ended with ${signal ?? code}: ${errors.trim()}`)),
     );
@@ -158,6 +166,7 @@ export class Dom0 {
 
   private end(error: Error): void {
     this.ended ??= error;
+    this.tell(this.ended);
     for (const { reject } of this.waiting.values()) reject(this.ended);
     this.waiting.clear();
   }

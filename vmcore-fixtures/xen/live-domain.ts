@@ -41,8 +41,8 @@ export class LiveDomain {
     return existsSync(this.log) ? statSync(this.log).size : 0;
   }
 
-  /** Resolves when the domain stands still that began to boot when so much was on its console. */
-  async booted(from: number, seconds: number): Promise<void> {
+  /** Resolves when the domain stands still that began to boot when so much was on its console. `gone` rejects if nothing boots any more. */
+  async booted(from: number, seconds: number, gone?: Promise<never>): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const failed = new Promise<never>((_, reject) => {
       timer = setInterval(async () => {
@@ -51,7 +51,8 @@ export class LiveDomain {
       }, 500);
     });
     try {
-      await Promise.race([this.asked(from, (agent) => agent.ready(seconds)), failed]);
+      // Within the question, so that nothing goes on to listen when it is over.
+      await this.asked(from, (agent) => Promise.race([agent.ready(seconds), failed, ...(gone ? [gone] : [])]));
     } finally {
       clearInterval(timer);
     }

@@ -38,15 +38,17 @@ export class XenLab {
 
   static async start(options: { signal: AbortSignal; log: (line: string) => void }): Promise<XenLab> {
     const share = await mkdtemp(join(tmpdir(), "xfilter-xen-share-"));
+    let dom0: Dom0 | undefined;
     try {
       await chmod(share, 0o755); // for others than root in Dom0
       installPackage(share);
-      const dom0 = await Dom0.start(await labDisk(options.log), { share, signal: options.signal });
+      dom0 = await Dom0.start(await labDisk(options.log), { share, signal: options.signal });
       const lab = new XenLab(dom0, options.log);
       // Emulated, domains that boot at once leave Dom0 too little of the CPUs.
       await lab.xl("sched-credit", "--domain=Domain-0", "--weight=2048");
       return lab;
     } catch (error) {
+      await dom0?.close();
       await rm(share, { recursive: true, force: true });
       throw error;
     }
@@ -69,7 +71,7 @@ export class XenLab {
         await rm(domain.log, { force: true });
         // xl gives the script of a network device ten seconds.
         await this.inTurn(() => this.xl("create", "-q", `/share/${name}.cfg`));
-        await domain.booted(0, bootSeconds);
+        await domain.booted(0, bootSeconds, this.dom0.gone);
         return domain;
       } catch (error) {
         const badLuck = error instanceof GuestFailed || error instanceof ScriptError;
