@@ -20,8 +20,9 @@ async function serve(request: Request): Promise<Omit<Answer, "id">> {
   }
   const guest = guests.get(request.guest);
   if (request.do === "release") {
-    guests.delete(request.guest);
     await guest?.release();
+    // One that could not be resumed is tried again when this process ends.
+    guests.delete(request.guest);
     return {};
   }
   if (!guest) throw new Error("this guest is not held");

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { toXFilterError, XFilterError } from "../errors.ts";
 import { loadNative } from "../native.ts";
 import { connectQmp } from "../sources/qmp.ts";
-import { unpauseWithoutGuard } from "./guarded-domain.ts";
+import { isPaused, unpauseWithoutGuard } from "./guarded-domain.ts";
 import type { Answer, Pausable, Pause, Request, Stop } from "./messages.ts";
 
 type Settled = Extract<Answer, { pause?: unknown }>;
@@ -38,7 +38,7 @@ export class Guard {
     this.#child.channel?.unref();
   }
 
-  /** A number that stands for this guest. Its monitor no other client may hold. Rejects as `connectQmp` does, and with SOURCE_GONE. */
+  /** A number that stands for this guest. Its monitor no other client may hold. Rejects as `connectQmp` does; of a domain as `xenDomain`. */
   async hold(pausable: Pausable): Promise<number> {
     const guest = ++this.#lastGuest;
     await this.#ask({ do: "hold", guest, pausable });
@@ -49,6 +49,8 @@ export class Guard {
   async stop(guest: number, budgetMs: number): Promise<Stop> {
     // What an earlier pause may have left standing is not forgotten because this one failed.
     const stood = this.#paused.has(guest);
+    // The guard looks, too; but one that is killed before it answers leaves it open who has paused the domain.
+    if (!stood && (await this.#isPausedByOthers(guest))) return "stood";
     this.#paused.add(guest);
     try {
       const { stop = "stood" } = await this.#ask({ do: "stop", guest, budgetMs });
@@ -58,6 +60,12 @@ export class Guard {
       if (!stood) this.#paused.delete(guest);
       throw error;
     }
+  }
+
+  /** Of a guest that was not paused by us. Only its guard can ask a monitor. */
+  async #isPausedByOthers(guest: number): Promise<boolean> {
+    const pausable = this.#held.get(guest)!;
+    return "domain" in pausable && (await isPaused(pausable.domain, loadNative()));
   }
 
   async resume(guest: number): Promise<Pause | undefined> {
@@ -118,6 +126,6 @@ async function resumeWithoutGuard(pausable: Pausable): Promise<void> {
       qmp.close();
     }
   } catch {
-    // What ran the guest has ended, too; or another client has the monitor, and with it the guest.
+    // What ran the guest has ended, too; or another client has the monitor, and with it the guest. Of a domain it was told.
   }
 }

@@ -68,50 +68,54 @@ export class GuardedDomain implements Guarded {
     clearTimeout(this.#expiry);
     const start = this.#paused;
     if (start === undefined) return undefined;
-    const ours = await this.#unpause();
+    const ours = await unpause(this.#domain, this.#addon);
     const milliseconds = performance.now() - start;
     this.#paused = undefined;
     return { milliseconds, expired: !ours };
   }
+}
 
-  /** Whether it stood still until now: somebody else may have resumed it. */
-  async #unpause(): Promise<boolean> {
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#addon.xenUnpause(this.#domain).promise;
-        return true;
-      } catch (error) {
-        const now = await domainNow(this.#domain, this.#addon).catch(() => undefined);
-        // One that is gone never ran on.
-        if (now === null || now?.dying) return true;
-        // Xen refuses it of a domain that nobody has paused.
-        if (now?.paused === false) return false;
-        if (tries === MAX_RESUME_TRIES) {
-          this.#tellOfStanding(error);
-          throw error;
-        }
+/** Whether it stood still until now: somebody else may have resumed it. */
+async function unpause(domain: NativeDomainId, addon: PausingAddon): Promise<boolean> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await addon.xenUnpause(domain).promise;
+      return true;
+    } catch (error) {
+      const now = await domainNow(domain, addon).catch(() => undefined);
+      // One that is gone never ran on.
+      if (now === null || now?.dying) return true;
+      // Xen refuses it of a domain that nobody has paused.
+      if (now?.paused === false) return false;
+      if (tries === MAX_RESUME_TRIES) {
+        tellOfStanding(domain, error);
+        throw error;
       }
-      await sleep(RESUME_POLL_MS);
     }
-  }
-
-  /** The agent, whose stderr this is, may be gone, or not have asked for it. */
-  #tellOfStanding(error: unknown): void {
-    const { id } = this.#domain;
-    const why = JSON.stringify(toXFilterError(error).message);
-    process.stderr.write(
-      `xfilter-core: domain ${id} could not be resumed: it stands still; run xl unpause ${id}. (${why})\n`,
-    );
+    await sleep(RESUME_POLL_MS);
   }
 }
 
+/** The agent, whose stderr this is, may be gone, or not have asked for it. */
+function tellOfStanding({ id }: NativeDomainId, error: unknown): void {
+  const why = JSON.stringify(toXFilterError(error).message);
+  process.stderr.write(
+    `xfilter-core: domain ${id} could not be resumed: it stands still; run xl unpause ${id}. (${why})\n`,
+  );
+}
+
+/** @internal Whether it stands still, by anybody's doing. */
+export async function isPaused(domain: NativeDomainId, addon: PausingAddon): Promise<boolean> {
+  return (await domainNow(domain, addon))?.paused ?? false;
+}
+
 /**
- * @internal Of a guard that was killed, which may have paused the domain or not: it pauses none that stands still already, so one that
- * does was paused by it.
+ * @internal Of a guard that was killed, which was asked to pause a domain that ran, and may have done so or not: it pauses none that
+ * stands still already, so one that does was paused by it.
  */
 export async function unpauseWithoutGuard(domain: NativeDomainId, addon: PausingAddon): Promise<void> {
-  const now = await domainNow(domain, addon);
-  if (now?.paused) await addon.xenUnpause(domain).promise;
+  // Where that cannot be told, to try is the way to find out: Xen refuses it of a domain that runs.
+  if (await isPaused(domain, addon).catch(() => true)) await unpause(domain, addon);
 }
 
 /** Null: it is gone, and whoever has its id is another. */

@@ -122,6 +122,24 @@ describe("a domain whose guard was killed", () => {
     await unpauseWithoutGuard(DOMAIN, xen);
     expect(counted()).toEqual(["unpause 7"]);
   });
+  it("is resumed although the first try fails", async () => {
+    xen.pauses.set(7, 1);
+    xen.failures.push(new Error("busy"), new Error("busy"), new Error("busy"));
+    const resumed = unpauseWithoutGuard(DOMAIN, xen);
+    await vi.advanceTimersByTimeAsync(500);
+    await resumed;
+    expect(paused()).toBe(0);
+  });
+  it("that cannot be resumed is told of, with what to do", async () => {
+    const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    xen.pauses.set(7, 1);
+    xen.failures.push(...Array.from({ length: 21 }, () => new Error("busy")));
+    const failing = expect(unpauseWithoutGuard(DOMAIN, xen)).rejects.toThrow("busy");
+    await vi.advanceTimersByTimeAsync(2_000);
+    await failing;
+    expect(write.mock.calls.flat().join("")).toContain("xl unpause 7");
+    write.mockRestore();
+  });
   it("is left alone if it is another by now", async () => {
     xen.add(7, "vm2", { uuid: uuid("b") });
     xen.pauses.set(7, 1);

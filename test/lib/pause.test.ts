@@ -172,6 +172,19 @@ describe("an agent that pauses a guest", () => {
     expect(said).toContain(`the guest at ${JSON.stringify(qmp.path)} could not be resumed`);
     qmp = await FakeQmp.listen();
   });
+  it("lets it run on when it ends, although it could not be resumed when it was let go of", async () => {
+    const child = await agent(`
+      process.on("unhandledRejection", () => {});
+      pauses.close();
+      setTimeout(resolve, 100);`);
+    qmp.refuses = "cont";
+    const tries = () => qmp.log.filter((command) => command === "cont").length;
+    // When the work was done, and when it was let go of.
+    await expect.poll(tries, { timeout: 5000 }).toBe(2);
+    child.kill("SIGKILL");
+    qmp.refuses = undefined;
+    await qmp.until(true);
+  });
   it("lets it run on when its guard is killed", async () => {
     const child = await agent("");
     process.kill(guardOf(child), "SIGKILL");
