@@ -19,8 +19,8 @@ export function checkNames(names: readonly string[] | undefined): void {
 
 /** @internal What can be told of whose a device is. */
 export interface Holdings {
-  /** Whether it is this guest's, and nobody else's. */
-  has(link: HostLink): boolean;
+  /** Whether it is this guest's, and nobody else's. `links` are all that there are. */
+  has(link: HostLink, links: ReadonlyMap<string, HostLink>): boolean;
   /** Why one that is not known to be this guest's is another's; null if that is not known either. */
   another(link: HostLink): Promise<string | null>;
 }
@@ -34,7 +34,7 @@ export async function namedInterfaces(names: readonly string[], holdings: Holdin
   const links = await hostLinks();
   const found = [...new Set(names)].map((name) => {
     const link = links.get(name);
-    if (link) return { link, device: toInterface(link, holdings?.has(link) ?? false) };
+    if (link) return { link, device: toInterface(link, holdings?.has(link, links) ?? false) };
     const what = `there is no network device ${JSON.stringify(name)} in this network namespace`;
     throw new XFilterError("INTERFACE_NOT_FOUND", what, "`ip link` shows what there is");
   });

@@ -11,8 +11,8 @@ interface Vif {
   readonly device: number;
   /** Where it is not this domain that has the other end: who has. */
   readonly elsewhere: string | null;
-  /** What the other end is called, unless somebody renamed it. */
-  readonly name: string;
+  /** What the other end may be called; one that Xen's scripts were to rename keeps its first name where the other is taken. */
+  readonly names: readonly string[];
   readonly mac: string | null;
 }
 
@@ -31,7 +31,7 @@ export async function domainInterfaces(domain: number, store: Xenstore): Promise
     if (vif.elsewhere !== null) throw servedElsewhere(vif);
     const found = linksOf(vif, links);
     if (found.length > 0) return found.map((link) => toInterface(link, true, vif.mac));
-    const what = `the device ${JSON.stringify(vif.name)} of domain ${vif.domain} is not in this network namespace`;
+    const what = `the device ${JSON.stringify(vif.names.at(-1))} of domain ${vif.domain} is not in this network namespace`;
     throw new XFilterError("INTERFACE_NOT_FOUND", what, `Run this in the device's own; else: ${NAME_THEM}`);
   });
 }
@@ -40,7 +40,7 @@ export async function domainInterfaces(domain: number, store: Xenstore): Promise
 export async function domainHoldings(domain: number, store: Xenstore): Promise<Holdings> {
   const vifs = await vifsOf(domain, store);
   return {
-    has: (link) => vifs.some((vif) => vif.elsewhere === null && linksOf(vif, new Map([[link.name, link]])).length > 0),
+    has: (link, links) => vifs.some((vif) => vif.elsewhere === null && linksOf(vif, links).includes(link)),
     another: async ({ bus, device, name }) => {
       const [, told] = /^vif-(\d+)-\d+$/.exec((bus === BACKENDS && device) || "") ?? [];
       const [, named] = /^vif(\d+)\.\d+(?:-emu)?$/.exec(name) ?? [];
@@ -53,13 +53,14 @@ export async function domainHoldings(domain: number, store: Xenstore): Promise<H
 const BACKENDS = "xen-backend";
 
 /** The other end, and the tap of the emulated card that an HVM domain boots with, which is the same card for its guest. */
-function linksOf({ domain, device, name }: Vif, links: ReadonlyMap<string, HostLink>): HostLink[] {
+function linksOf({ domain, device, names }: Vif, links: ReadonlyMap<string, HostLink>): HostLink[] {
   const told = [...links.values()].find((link) => link.bus === BACKENDS && link.device === `vif-${domain}-${device}`);
+  const named = (suffix: string, fits: (link: HostLink) => boolean) =>
+    names.flatMap((name) => links.get(name + suffix) ?? []).find(fits);
   // Kernels before 5.14 do not tell.
-  const named = links.get(name);
-  const backend = told ?? (named && named.device === null && named.kind === null ? named : undefined);
-  const emulated = links.get(`${name}-emu`);
-  return [...(backend ? [backend] : []), ...(emulated?.kind === "tun" ? [emulated] : [])];
+  const backend = told ?? named("", (link) => link.device === null && link.kind === null);
+  const emulated = named("-emu", ({ kind }) => kind === "tun");
+  return [backend, emulated].filter((link) => link !== undefined);
 }
 
 /**
@@ -76,7 +77,8 @@ async function vifsOf(domain: number, store: Xenstore): Promise<Vif[]> {
       const served = byLibxl ? await store.read(`${path}/${device}/backend`) : backend;
       const [name, mac] = await Promise.all(["vifname", "mac"].map((key) => store.read(`${backend}/${key}`)));
       const elsewhere = served === backend ? null : ownerOf(served);
-      return { domain, device, elsewhere, name: name || `vif${domain}.${device}`, mac: mac ?? null };
+      const names = [`vif${domain}.${device}`, ...(name ? [name] : [])];
+      return { domain, device, elsewhere, names, mac: mac ?? null };
     }),
   );
   // The emulated cards of an HVM domain whose QEMU has a domain of its own are that one's.

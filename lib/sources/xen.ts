@@ -48,8 +48,10 @@ export function xenSource({ domain }: XenSource, addon: XenAddon, keepMappings =
     const start = performance.now();
     for (let removed = Infinity; ; await sleep(RESTART_POLL_MS, signal ? [signal] : [])) {
       const left = await now(last);
-      const found = moves ? await find(signal).catch(nullIfGone) : left;
-      if (found && !hasEnded(found)) return found;
+      // It may have another kernel by now, and another name.
+      if (left && !hasEnded(left)) return left;
+      const next = moves ? await find(signal).catch(nullIfGone) : null;
+      if (next) return next;
       if (left === null) removed = Math.min(removed, performance.now());
       const isOver = performance.now() >= Math.min(start + REMOVAL_MS, removed + RESTART_MS);
       if (!moves || isOver) throw gone(domain, left);
@@ -72,9 +74,19 @@ export function xenSource({ domain }: XenSource, addon: XenAddon, keepMappings =
       throw gone(domain, found);
     },
     async interfaces(names) {
-      const found = located ? await now(located) : null;
-      if (!found || hasEnded(found)) throw moves ? without(domain, found) : gone(domain, found);
-      return names ? namedInterfaces(names, await domainHoldings(found.id, store)) : domainInterfaces(found.id, store);
+      const asked = located;
+      const requireThere = async () => {
+        const found = asked ? await now(asked) : null;
+        if (!found || hasEnded(found)) throw moves ? without(domain, found) : gone(domain, found);
+        return found.id;
+      };
+      const id = await requireThere();
+      try {
+        return await (names ? namedInterfaces(names, await domainHoldings(id, store)) : domainInterfaces(id, store));
+      } finally {
+        // Of one that ended meanwhile its devices go one by one, and its id may be another's: what was found is not to be taken for its.
+        await requireThere();
+      }
     },
     pausable() {
       const { id, uuid } = located!;

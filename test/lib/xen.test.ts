@@ -123,6 +123,12 @@ describe("a domain that was located", () => {
     await vi.advanceTimersByTimeAsync(milliseconds);
     await gone;
   });
+  it("that runs on is found again, whatever it is called by now, and not taken for whoever has its name", async () => {
+    const live = await located();
+    xen.add(7, "renamed");
+    xen.add(8, "vm1", { uuid: uuid("b") });
+    expect(await live.locate()).toMatchObject({ domain: { id: 7 } });
+  });
   it("is no longer waited for when nobody wants it", async () => {
     const live = await located();
     xen.remove(7);
@@ -211,6 +217,12 @@ describe("a domain's devices", () => {
     host.links = [link("vif7.0"), link("web", { kind: "bridge" })];
     await expect(interfaces()).rejects.toMatchObject({ code: "INTERFACE_NOT_FOUND" });
   });
+  it("are not another's that has the name which they were to get", async () => {
+    give(7, 0, { vifname: "web" });
+    host.links = [link("web"), link("vif7.0"), link("web-emu", { kind: "tun" }), link("vif7.0-emu", { kind: "tun" })];
+    expect(await interfaces()).toMatchObject([{ name: "vif7.0" }, { name: "vif7.0-emu" }]);
+    expect(await interfaces(["vif7.0-emu", "web"])).toMatchObject([{ open: true }, { open: false }]);
+  });
   it("have the tap of an emulated card among them", async () => {
     give(7, 0);
     host.links = [vif("vif7.0", "vif-7-0"), link("vif7.0-emu", { kind: "tun" })];
@@ -244,6 +256,21 @@ describe("a domain's devices", () => {
     await expect(interfaces()).rejects.toMatchObject({ code: "INTERFACE_NOT_FOUND" });
     give(7, 0);
     await expect(interfaces()).rejects.toMatchObject({ code: "INTERFACE_NOT_FOUND" });
+  });
+  it.each([undefined, ["vif7.0"]])("are nobody's when it ends while they are looked for", async (names) => {
+    give(7, 0);
+    host.links = [vif("vif7.0", "vif-7-0")];
+    const live = source("vm1");
+    await live.locate();
+    const read = xen.xenstoreRead;
+    xen.xenstoreRead = (path) => {
+      xen.change(7, { uuid: uuid("b") });
+      return read(path);
+    };
+    await expect(live.interfaces(names)).rejects.toMatchObject({
+      code: "INTERFACE_NOT_FOUND",
+      message: expect.stringContaining("is gone"),
+    });
   });
   it("that are named are its own for certain, or may be; another domain's are not", async () => {
     give(7, 0);
