@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 namespace xfilter {
 namespace {
@@ -9,6 +10,14 @@ namespace {
 struct Free {
   void operator()(void* memory) const { std::free(memory); }
 };
+
+tl::unexpected<Error> silent(int error) {
+  if (error == EACCES || error == EPERM) {
+    return failure("SOURCE_PERMISSION", "xenstore is refused to this process.", "Run this as root in Dom0.");
+  }
+  return failure("XEN_UNAVAILABLE", std::string("xenstore does not answer: ") + std::strerror(error) + ".",
+                 "Run this as root in Dom0, where xenstored runs (`xenstore-ls` shows what it has).");
+}
 
 }  // namespace
 
@@ -20,31 +29,27 @@ Result<std::unique_ptr<XenStore>> XenStore::open() {
 
 Result<std::unique_ptr<XenStore>> XenStore::open(const XenLibraries& functions) {
   void* const store = functions.storeOpen(0);
-  if (store == nullptr) {
-    if (errno == EACCES || errno == EPERM) {
-      return failure("SOURCE_PERMISSION", "xenstore is refused to this process.",
-                     "Run this as root in Dom0.");
-    }
-    return failure("XEN_UNAVAILABLE", "xenstore does not answer.",
-                   "Run this as root in Dom0, where xenstored runs (`xenstore-ls` shows what it has).");
-  }
+  if (store == nullptr) return silent(errno);
   return std::unique_ptr<XenStore>(new XenStore(functions, store));
 }
 
 XenStore::~XenStore() { functions_.storeClose(store_); }
 
-std::optional<std::string> XenStore::read(const std::string& path) const {
+// That nothing is there is said of what is not: of a device that was not found nothing would be filtered.
+Result<std::optional<std::string>> XenStore::read(const std::string& path) const {
   unsigned size = 0;
   const std::unique_ptr<void, Free> value(functions_.storeRead(store_, 0, path.c_str(), &size));
-  if (!value) return std::nullopt;
-  return std::string(static_cast<const char*>(value.get()), size);
+  if (value) return std::string(static_cast<const char*>(value.get()), size);
+  if (errno != ENOENT) return silent(errno);
+  return std::nullopt;
 }
 
-std::optional<std::vector<std::string>> XenStore::list(const std::string& path) const {
+Result<std::optional<std::vector<std::string>>> XenStore::list(const std::string& path) const {
   unsigned count = 0;
   const std::unique_ptr<char*, Free> names(functions_.storeList(store_, 0, path.c_str(), &count));
-  if (!names) return std::nullopt;
-  return std::vector<std::string>(names.get(), names.get() + count);
+  if (names) return std::vector<std::string>(names.get(), names.get() + count);
+  if (errno != ENOENT) return silent(errno);
+  return std::nullopt;
 }
 
 bool XenStore::watch(const std::string& path) {

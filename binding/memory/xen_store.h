@@ -20,10 +20,10 @@ class XenStore {
   XenStore& operator=(const XenStore&) = delete;
   ~XenStore();
 
-  /// Empty if there is nothing of this path.
-  std::optional<std::string> read(const std::string& path) const;
+  /// Empty if there is nothing of this path. XEN_UNAVAILABLE, SOURCE_PERMISSION.
+  Result<std::optional<std::string>> read(const std::string& path) const;
   /// The names below a path.
-  std::optional<std::vector<std::string>> list(const std::string& path) const;
+  Result<std::optional<std::vector<std::string>>> list(const std::string& path) const;
 
   /// Whether what happens at `path` is told from here on; the first event comes at once.
   bool watch(const std::string& path);

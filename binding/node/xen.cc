@@ -101,7 +101,7 @@ Napi::Value xenstoreRead(const Napi::CallbackInfo& info) {
   return environment(env).jobs.start<Value>(
       env,
       [path = info[0].ToString().Utf8Value()](const std::stop_token&) -> Result<Value> {
-        return XenStore::open().map([&](const auto& store) { return store->read(path); });
+        return XenStore::open().and_then([&](const auto& store) { return store->read(path); });
       },
       [](Napi::Env e, const Value& value) -> Napi::Value {
         return value ? Napi::Value(Napi::String::New(e, *value)) : e.Null();
@@ -114,7 +114,7 @@ Napi::Value xenstoreList(const Napi::CallbackInfo& info) {
   return environment(env).jobs.start<Names>(
       env,
       [path = info[0].ToString().Utf8Value()](const std::stop_token&) -> Result<Names> {
-        return XenStore::open().map([&](const auto& store) { return store->list(path); });
+        return XenStore::open().and_then([&](const auto& store) { return store->list(path); });
       },
       [](Napi::Env e, const Names& names) -> Napi::Value {
         if (!names) return e.Null();

@@ -62,6 +62,7 @@ class FakeXen {
   std::atomic<uint32_t> flags = 0;
   uint64_t pages = 0;
   std::map<std::string, std::string> store;
+  int storeError = ENOENT;  // of what is not in the store
 
   // What was asked for.
   std::atomic<size_t> mapCalls = 0;
@@ -155,7 +156,7 @@ class FakeXen {
 
   void* readStore(const char* path, unsigned* size) const {
     const auto found = store.find(path);
-    if (found == store.end()) return nullptr;
+    if (found == store.end()) return errno = storeError, nullptr;
     *size = static_cast<unsigned>(found->second.size());
     return strdup(found->second.c_str());
   }
@@ -183,7 +184,8 @@ class FakeXen {
       if (names.empty() || names.back() != name) names.push_back(name);
     }
     *count = static_cast<unsigned>(names.size());
-    return names.empty() ? nullptr : inOnePiece(names);
+    if (names.empty()) return errno = storeError, nullptr;
+    return inOnePiece(names);
   }
 
   char** nextEvent() {

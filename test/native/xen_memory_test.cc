@@ -362,8 +362,23 @@ TEST_CASE("xen store: values, names and what is not there") {
   domain.fake.store["/local/domain/7/name"] = "vm1";
   domain.fake.store["/local/domain/12/name"] = "vm2";
   const auto store = *XenStore::open(domain.functions);
-  CHECK(store->read("/local/domain/7/name") == "vm1");
-  CHECK(store->read("/local/domain/8/name") == std::nullopt);
-  CHECK(store->list("/local/domain") == std::vector<std::string>{"12", "7"});
-  CHECK(store->list("/local/vm") == std::nullopt);
+  CHECK(store->read("/local/domain/7/name").value() == "vm1");
+  CHECK(store->read("/local/domain/8/name").value() == std::nullopt);
+  CHECK(store->list("/local/domain").value() == std::vector<std::string>{"12", "7"});
+  CHECK(store->list("/local/vm").value() == std::nullopt);
+}
+
+TEST_CASE("xen store: what cannot be read is not taken for what is not there") {
+  Domain domain;
+  const auto store = *XenStore::open(domain.functions);
+  for (const auto& [error, code] :
+       {std::pair{EIO, "XEN_UNAVAILABLE"}, std::pair{EACCES, "SOURCE_PERMISSION"}}) {
+    domain.fake.storeError = error;
+    const auto value = store->read("/local/domain/7/name");
+    REQUIRE_FALSE(value);
+    CHECK(value.error().code == std::string(code));
+    const auto names = store->list("/libxl/7/device/vif");
+    REQUIRE_FALSE(names);
+    CHECK(names.error().code == std::string(code));
+  }
 }
