@@ -81,7 +81,7 @@ async function requireNamed(guest: Guest, name: string, ever: readonly GuestInte
   if (device!.open || includesDevice(ever, device!)) return device!;
   throw new XFilterError(
     "INTERFACE_CHANGED",
-    `the interface ${name} is another device than when this started, and the guest's QEMU does not have it open`,
+    `the interface ${name} is another device than when this started, and is not known to be the guest's`,
     "If it is this guest's, start the filter again; nothing is in force for it",
   );
 }

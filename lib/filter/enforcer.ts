@@ -1,4 +1,5 @@
 import { toXFilterError, XFilterError } from "../errors.ts";
+import type { Kernel } from "../kernel.ts";
 import type { Quality } from "../quality.ts";
 import { emptyPlanState } from "../rules/plan.ts";
 import type { Rule } from "../rules/rule.ts";
@@ -36,6 +37,8 @@ export class Enforcer {
   readonly #stateFile: StateFile | null;
   #newRules = false;
   #bootId: string | null = null;
+  /** As what the guest was attached to: another object each time. */
+  #kernel: Kernel;
   #lastWalk: Quality | null = null;
   readonly #failures: Failures;
   readonly #lookFailures: Failures;
@@ -46,6 +49,7 @@ export class Enforcer {
     this.#tell = tell;
     this.#signal = signal;
     this.#planner = new Planner(options, tell);
+    this.#kernel = options.guest.kernel;
     const { stateDirectory, id } = options;
     this.#lock = stateDirectory === null ? null : new GuestLock(stateDirectory);
     this.#firewall = new Firewall(options, tell, signal, this.#lock);
@@ -174,6 +178,9 @@ export class Enforcer {
 
   async #enforce(snapshot: Snapshot): Promise<void> {
     const { kernel } = this.#options.guest;
+    // A domain of Xen that was restored is the same boot, with other devices.
+    if (kernel !== this.#kernel) this.#firewall.lookSoon();
+    this.#kernel = kernel;
     // A snapshot that lacks the processes by which a boot is known is no other boot.
     const id = tellsBoot(snapshot) ? bootId(kernel, snapshot) : this.#bootId!;
     let why: ClearedReason = this.#newRules ? "rules" : "gone";

@@ -72,13 +72,17 @@ export class Firewall {
   /** For a boot of the guest, the first or another. Changes nothing. */
   async open(bootId: string): Promise<void> {
     const { guest, interfaces, reconcileMs } = this.#options;
+    const nextLook = performance.now() + reconcileMs;
     if (this.#bootId === "") {
       this.#interfaces = await findDevices(guest, interfaces);
       this.#lock?.takeDevices(this.#interfaces);
-      // A domain of Xen boots with others than it had.
-    } else await this.#findAgain();
+      this.#nextLook = nextLook;
+    } else {
+      // A domain of Xen boots with others than it had. Where those are not found yet, they are looked for again, and that is told.
+      const { problem } = await this.#findAgain();
+      this.#nextLook = problem ? 0 : nextLook;
+    }
     this.#bootId = bootId;
-    this.#nextLook = performance.now() + reconcileMs;
     await this.#reopen();
   }
 
@@ -138,6 +142,11 @@ export class Firewall {
       });
     }
     if (this.#lookFailure !== null) throw this.#lookFailure;
+  }
+
+  /** The guest may have other devices than a moment ago. */
+  lookSoon(): void {
+    this.#nextLook = 0;
   }
 
   async #look(now: number): Promise<void> {

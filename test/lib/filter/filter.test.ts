@@ -506,6 +506,26 @@ describe("a guest that boots anew", () => {
     expect(inForce()).toEqual(["40003 → 22"]);
   });
 
+  it("is looked for again soon where its new devices are not there yet, and that is told", async () => {
+    guest.devices = [device("vif1.0", 7)];
+    const events = (await started({ reconcileMs: 60_000 })).events();
+    guest.boot = 2n;
+    guest.devices = [];
+    await event(events, "booted");
+    expect(await event(events, "failed")).toMatchObject({ error: { code: "INTERFACE_NOT_FOUND" } });
+    guest.devices = [device("vif2.0", 9)];
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "vif2.0" }] });
+  });
+
+  it("is the same that was attached to anew, restored, with other devices, which are looked for at once", async () => {
+    guest.devices = [device("vif1.0", 7)];
+    const events = (await started({ reconcileMs: 60_000 })).events();
+    guest.devices = [device("vif2.0", 9)];
+    Object.defineProperty(guest, "kernel", { value: { ...guest.kernel } });
+    expect(await event(events, "rebound")).toMatchObject({ interfaces: [{ name: "vif2.0" }] });
+    expect(inForce()).toEqual(["40003 → 22"]);
+  });
+
   it("has what is to be in force at its new devices while it has no kernel yet", async () => {
     guest.devices = [device("vif1.0", 7)];
     const events = (await started({ reconcileMs: 100 })).events();
