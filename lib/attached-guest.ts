@@ -219,9 +219,10 @@ export class AttachedGuest implements Guest {
       return { result, pauseMs: 0 };
     }
     this.#checkOpen();
-    const budgetMs = Math.min(this.#budgetMs, pauses.budgetMs);
-    const walk = async () => {
-      const result = await this.#run(signal, () => start({ budgetMs, paused: true }));
+    const pausedMs = Math.min(this.#budgetMs, pauses.budgetMs);
+    const walk = async (stopped: boolean) => {
+      const budgetMs = stopped ? pausedMs : this.#budgetMs;
+      const result = await this.#run(signal, () => start({ budgetMs, paused: stopped }));
       await whilePaused?.(result);
       return result;
     };

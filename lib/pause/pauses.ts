@@ -25,15 +25,16 @@ export class Pauses {
   }
 
   /**
-   * Does the work while the guest stands still. Rejects with PAUSE_BUDGET when that took too long, and the guest ran
+   * Does the work while the guest stands still; it is told whether that is by us. Where it stood still before, whoever stopped it may
+   * resume it at any time, and for a domain of Xen that may be another agent's pause. Rejects with PAUSE_BUDGET when that took too long, and the guest ran
    * on before the work was done; with GUEST_CHANGED, the work not done, when it is not the guest that was attached to,
    * or these pauses were closed.
    */
-  during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
+  during<T>(work: (stopped: boolean) => Promise<T>): Promise<{ result: T; pauseMs: number }> {
     return this.#turns.take(() => this.#during(work));
   }
 
-  async #during<T>(work: () => Promise<T>): Promise<{ result: T; pauseMs: number }> {
+  async #during<T>(work: (stopped: boolean) => Promise<T>): Promise<{ result: T; pauseMs: number }> {
     const stop = this.#closed ? "changed" : await this.#guard.stop(this.#guest, this.budgetMs);
     if (stop === "changed") {
       throw new XFilterError(
@@ -45,7 +46,7 @@ export class Pauses {
     let result: T | undefined;
     let failure: { error: unknown } | undefined;
     try {
-      result = await work();
+      result = await work(stop === "stopped");
     } catch (error) {
       failure = { error };
     }

@@ -15,13 +15,13 @@ const milliseconds = (time: number) => new Promise<void>((resolve) => setTimeout
 describe("a pause", () => {
   it("lasts as long as the work, and tells how long that was", async () => {
     const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
-    const { result, pauseMs } = await pauses.during(async () => {
+    const { result, pauseMs } = await pauses.during(async (stopped) => {
       expect(qmp.running).toBe(false);
       await milliseconds(30);
-      return "walked";
+      return stopped;
     });
     expect(qmp.running).toBe(true);
-    expect(result).toBe("walked");
+    expect(result).toBe(true);
     expect(pauseMs).toBeGreaterThan(25);
     await pauses.close();
   });
@@ -41,7 +41,8 @@ describe("a pause", () => {
   it("is none of a guest that stood still before, and stays so", async () => {
     qmp.running = false;
     const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
-    expect(await pauses.during(async () => qmp.running)).toEqual({ result: false, pauseMs: 0 });
+    const walked = await pauses.during(async (stopped) => ({ stopped, running: qmp.running }));
+    expect(walked).toEqual({ result: { stopped: false, running: false }, pauseMs: 0 });
     expect(qmp.running).toBe(false);
     await pauses.close();
     expect(qmp.log).not.toContain("cont");

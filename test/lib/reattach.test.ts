@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type Attachable, AttachedGuest } from "../../lib/attached-guest.ts";
 import { toXFilterError } from "../../lib/errors.ts";
-import type { NativeGuest, NativeJob, NativeSnapshot } from "../../lib/native.ts";
+import type { NativeGuest, NativeJob, NativeSnapshot, NativeWalkOptions } from "../../lib/native.ts";
 import type { Pauses } from "../../lib/pause/pauses.ts";
 import { columns } from "../../lib/testing/columns.ts";
 import { KERNEL } from "../../lib/testing/kernel.ts";
@@ -21,6 +21,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED", { moves = false,
   const state = { told: false, gone: false, attaching: Promise.resolve() };
   const closed: string[] = [];
   const polled: string[] = [];
+  const walked: NativeWalkOptions[] = [];
   const native = (): NativeGuest => {
     const release = String(attaches++);
     const job = <T>(result: T): NativeJob<T> => ({
@@ -31,7 +32,10 @@ function changingGuest(settles: number, code = "GUEST_CHANGED", { moves = false,
     const own: NativeGuest = {
       profile: "{}",
       kernel: { ...KERNEL, release },
-      walk: () => job<NativeSnapshot>(columns([{ pid: 1, comm: "init" }])),
+      walk: (options) => {
+        walked.push(options);
+        return job<NativeSnapshot>(columns([{ pid: 1, comm: "init" }]));
+      },
       cpus: () => job([{ index: 0, userMode: false, rip: 0n, task: null }]),
       watch: () => ({
         moveTo: (guest) => {
@@ -71,7 +75,7 @@ function changingGuest(settles: number, code = "GUEST_CHANGED", { moves = false,
     },
     close: () => void closed.push("source"),
   };
-  return { guest: new AttachedGuest(native(), 5000, live, pauses), closed, polled, booting, answers, state };
+  return { guest: new AttachedGuest(native(), 5000, live, pauses), closed, polled, walked, booting, answers, state };
 }
 
 describe("a guest that has changed", () => {
@@ -197,6 +201,21 @@ describe("a guest that goes on elsewhere, as a domain of Xen does", () => {
   it("is over when nothing says that it has moved", async () => {
     const { guest } = changingGuest(Number.POSITIVE_INFINITY, "SOURCE_GONE", { moves: true });
     await expect(guest.snapshot()).rejects.toMatchObject({ code: "SOURCE_GONE" });
+  });
+});
+
+describe("a guest that is paused for its walks", () => {
+  it.each([
+    ["is read once while it stands still by us", true, 1000],
+    ["is made sure of where it stands still by somebody else, who may resume it meanwhile", false, 5000],
+  ])("%s", async (_, stopped, budgetMs) => {
+    const pauses = {
+      budgetMs: 1000,
+      during: async (work: (stopped: boolean) => Promise<unknown>) => ({ result: await work(stopped), pauseMs: 0 }),
+    } as unknown as Pauses;
+    const { guest, walked } = changingGuest(0, "", { pauses });
+    await guest.snapshot();
+    expect(walked).toMatchObject([{ paused: stopped, budgetMs }]);
   });
 });
 
