@@ -47,7 +47,8 @@ const moduleFolders = [
 const sources = join(here, "xen/dom0");
 
 function key(): string {
-  const files = [join(here, "xen/lab-disk.ts"), join(sources, "init"), join(sources, "initramfs-init")];
+  const builders = ["initramfs.ts", "kernel-tree.ts", "xen/lab-disk.ts"].map((name) => join(here, name));
+  const files = [...builders, join(sources, "init"), join(sources, "initramfs-init")];
   return hash([process.version, ...files.map((path) => readFileSync(path))]);
 }
 
@@ -94,11 +95,14 @@ export async function labDisk(log: (line: string) => void): Promise<LabDisk> {
     for (const part of await suite.kernelPackages(kernelPackage)) await suite.unpack(part, path("kernel"));
     await suite.unpack(await suite.package(xenPackage), path("xen"));
     await suite.unpack(await suite.package(shell), path("shell"));
-    // No script of theirs is run, so /bin and /usr/bin stay two, and the shell and awk have no second names.
+    // No script of theirs is run, so /bin and /usr/bin stay two, and the shell, awk and iptables have no second names.
     for (const part of await suite.downloadWithDependencies([...xenTools, ...ownTools]))
       await run("dpkg-deb", ["-x", part, path("root")]);
     await symlink("bash", path("root/bin/sh"));
     await symlink("mawk", path("root/usr/bin/awk"));
+    for (const name of ["iptables", "ip6tables"])
+      for (const what of ["", "-restore", "-save"])
+        await symlink(`${name}-nft${what}`, path(`root/usr/sbin/${name}${what}`));
     await rm(path("root/var/run"), { recursive: true, force: true });
     await symlink("/run", path("root/var/run"));
     log("xen: making Dom0's disk");
