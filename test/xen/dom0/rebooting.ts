@@ -1,6 +1,6 @@
 import { introspect } from "xfilter-core";
 import { differencesFromTruth } from "../../live/truth.ts";
-import { list, listed, liveDomain, xl } from "./domain.ts";
+import { leftOf, listed, liveDomain, xl } from "./domain.ts";
 import { program } from "./program.ts";
 
 await program(async (name: string) => {
@@ -14,7 +14,7 @@ await program(async (name: string) => {
   await domain.booted(from, 600);
   const idEnded = await byId.snapshot().catch(({ code }) => code);
   const differences = await differencesFromTruth(domain, guest);
+  const left = await leftOf(id);
   await Promise.all([guest.close(), byId.close()]);
-  const left = (await list()).filter((one) => one.id === id);
   return { differences, idEnded, moved: (await listed(name)).id !== id, left };
 });

@@ -1,6 +1,6 @@
 import { introspect } from "xfilter-core";
 import { differencesFromTruth } from "../../live/truth.ts";
-import { list, listed, liveDomain, xl } from "./domain.ts";
+import { leftOf, listed, liveDomain, xl } from "./domain.ts";
 import { program } from "./program.ts";
 
 await program(async (name: string) => {
@@ -8,7 +8,7 @@ await program(async (name: string) => {
   const { id } = await listed(name);
   await guest.snapshot();
   await xl("save", name, "/tmp/saved");
-  const left = (await list()).filter((domain) => domain.id === id);
+  const left = await leftOf(id);
   const gone = await guest.snapshot().catch(({ code }) => code);
   await xl("restore", "/tmp/saved");
   const differences = await differencesFromTruth(liveDomain(name), guest);
