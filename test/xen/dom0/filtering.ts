@@ -1,41 +1,34 @@
-import { mkdtemp } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { introspect } from "xfilter-core";
-import { iptables, nftables } from "xfilter-core/backends";
 import { createFilter } from "xfilter-core/filter";
 import { run } from "../../../vmcore-fixtures/command.ts";
-import { alice, LabUsers, makeOutside, mallory, usual } from "../../../vmcore-fixtures/lab-users.ts";
-import { makeWire } from "../../../vmcore-fixtures/lab-wire.ts";
+import { alice, mallory, usual } from "../../../vmcore-fixtures/lab-users.ts";
+import type { Attachment } from "../../../vmcore-fixtures/lab-wire.ts";
 import { flows, heard, lostBy, stands } from "../../filter/observing.ts";
-import { liveDomain } from "./domain.ts";
+import { type Firewall, firewalls } from "./firewalls.ts";
 import { program } from "./program.ts";
+import { WiredDomain } from "./wired-domain.ts";
 
-const backends = {
-  nftables,
-  "iptables-nft": () => iptables({ variant: "nft" }),
-  "iptables-legacy": () => iptables({ variant: "legacy" }),
-};
-export type Firewall = keyof typeof backends;
+export interface Filtering {
+  readonly name: string;
+  readonly firewall: Firewall;
+  readonly attachment: Attachment;
+}
 
 const NO_SSH = [`deny tcp from any to any 22 out uid ${mallory}`, `deny udp from any to any 22 out uid ${mallory}`];
 
-// Two users of a domain that Dom0 routes to an outside. A rule names one of them.
-await program(async ({ name, firewall }: { name: string; firewall: Firewall }) => {
-  const guest = await introspect(`xen:${name}`);
-  const [vif] = await guest.interfaces();
-  const wire = makeWire("a", "routed");
-  await wire.open(false);
-  const outside = await makeOutside(wire, "/share/lab", await mkdtemp("/tmp/outside-"));
-  await run("ip", ["link", "set", vif!.name, "nomaster"]);
-  await wire.connect(vif!.name, "guest");
-  const domain = liveDomain(name);
-  const users = new LabUsers((text) => domain.command(text), outside);
+// Two users of a domain that talk to an outside. A rule names one of them.
+await program(async ({ name, firewall, attachment }: Filtering) => {
+  if (attachment === "bridged" && firewall !== "nftables") await run("modprobe", ["br_netfilter"]);
+  const domain = await WiredDomain.open(name, attachment);
+  const { users } = domain;
 
   const honest = await users.talk({ uid: alice, ...usual, drain: 20_000 });
   const blocked = await users.talk({ uid: mallory, ...usual, drain: 20_000, patience: 10_000 });
   const { held } = blocked.started;
   await flows(blocked, ...held);
-  const filter = createFilter({ guest, rules: [], backend: backends[firewall](), id: "domain", intervalMs: 200 });
+  const guest = await introspect(`xen:${name}`);
+  const filter = createFilter({ guest, rules: [], backend: firewalls[firewall](), id: "domain", intervalMs: 200 });
   await filter.start();
   const since = process.hrtime.bigint();
   filter.setRules(NO_SSH);
@@ -55,7 +48,6 @@ await program(async ({ name, firewall }: { name: string; firewall: Firewall }) =
   await filter.stop();
   const { polls } = filter.status();
   await guest.close();
-  await run("ip", ["link", "delete", wire.uplink]);
-  await outside.close();
+  await domain.close();
   return { stood, webOpen, lost, bytes, polls, milliseconds: Math.round(Math.max(...last)) };
 });
