@@ -27,7 +27,8 @@ export class WiredDomain {
     await run(enter, [...words, "ip", "link", "set", "eth0", "address", OUTSIDE_CARD]);
     const vif = `vif${(await listed(name)).id}.0`;
     const card = attachment === "routed" ? OUTSIDE_CARD : NOBODYS_CARD;
-    await run("ip", ["link", "set", vif, "nomaster", "address", card]);
+    await run("ip", ["link", "set", vif, "nomaster", "down"]); // or its address stays
+    await run("ip", ["link", "set", vif, "address", card]);
     await wire.connect(vif, "guest");
     const domain = liveDomain(name);
     return new WiredDomain(new LabUsers((text) => domain.command(text), outside), wire);
