@@ -37,8 +37,6 @@ export interface NativeDomainId {
 }
 
 export interface NativeDomain extends NativeDomainId {
-  /** What Xen's hardware support contains is hvm: PVH, too. */
-  kind: "pv" | "hvm";
   /** By anybody. */
   paused: boolean;
   /** Why it has shut down, if it has. "suspend": it is being saved or migrated away. */

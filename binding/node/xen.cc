@@ -34,7 +34,6 @@ Napi::Value toJs(Napi::Env env, const std::optional<XenDomainState>& state) {
   auto object = Napi::Object::New(env);
   object.Set("id", state->domain.id);
   object.Set("uuid", toHex(state->domain.uuid));
-  object.Set("kind", state->paravirtual ? "pv" : "hvm");
   object.Set("paused", state->paused);
   object.Set("shutdown", toJs(env, state->shutdown));
   object.Set("dying", state->dying);

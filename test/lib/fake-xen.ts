@@ -19,7 +19,7 @@ export class FakeXen implements XenAddon, PausingAddon {
   /** A domain that runs, of a toolstack like xl. */
   add(id: number, name: string, state: Partial<NativeDomain> = {}): void {
     this.domains.set(id, {
-      ...{ id, uuid: uuid("a"), kind: "pv", paused: false, shutdown: null, dying: false },
+      ...{ id, uuid: uuid("a"), paused: false, shutdown: null, dying: false },
       ...state,
     });
     this.store.set(`/local/domain/${id}/name`, name);
