@@ -110,6 +110,8 @@ export class XFilterError extends Error {
   override readonly name = "XFilterError";
   /** What went wrong, stable under SemVer. */
   readonly code: XFilterErrorCode;
+  /** What happened, a sentence or two: `message` without the advice. */
+  readonly what: string;
   /** What to do about it, one or two sentences. Also the end of `message`. */
   readonly advice: string;
 
@@ -117,6 +119,7 @@ export class XFilterError extends Error {
   constructor(code: XFilterErrorCode, what: string, advice: string, options?: ErrorOptions) {
     super(`${sentence(what)} ${sentence(advice)}`.trim(), options);
     this.code = code;
+    this.what = sentence(what);
     this.advice = sentence(advice);
   }
 }

@@ -27,8 +27,8 @@ const SPELLINGS: readonly [name: keyof IntrospectOptions | keyof FilterOptions, 
 ];
 
 /** An error's message; what happened may quote a path, and stays as it is. */
-export function messageInFlags({ message, advice }: XFilterError): string {
-  return message.slice(0, message.length - advice.length) + inFlags(advice);
+export function messageInFlags({ what, advice }: XFilterError): string {
+  return `${what} ${inFlags(advice)}`.trim();
 }
 
 /**

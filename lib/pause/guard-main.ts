@@ -35,8 +35,8 @@ process.on("message", async (request: Request) => {
   try {
     answer({ id, ...(await serve(request)) });
   } catch (cause) {
-    const { code, message, advice } = toXFilterError(cause);
-    answer({ id, error: { code, message, advice } });
+    const { code, what, advice } = toXFilterError(cause);
+    answer({ id, error: { code, message: what, advice } });
   }
 });
 

@@ -10,6 +10,7 @@ describe("an error of the addon", () => {
     expect(error).toBeInstanceOf(XFilterError);
     expect(error).toMatchObject({ name: "XFilterError", code: "KERNEL_NOT_FOUND", cause });
     expect(error.message).toBe("No kernel was found. Dump all of the guest's memory.");
+    expect(error.what).toBe("No kernel was found.");
     expect(error.advice).toBe("Dump all of the guest's memory.");
   });
   it("without a code that we know is a fault of ours", () => {

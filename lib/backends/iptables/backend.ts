@@ -198,9 +198,9 @@ async function changeBoth<T>(changes: readonly (() => Promise<T>)[], signal: Abo
   if (first === undefined) return done;
   if (done.length === 0 || !(first.cause instanceof XFilterError)) throw first.cause;
   const [changed, not] = first.index === 0 ? ["IPv6", "IPv4"] : ["IPv4", "IPv6"];
-  const { code, message, advice } = first.cause;
-  const what = `${changed} was changed as planned, ${not} was not: ${message.slice(0, -advice.length).trim()}`;
-  throw new XFilterError(code, what, advice, { cause: first.cause });
+  const { code, what, advice } = first.cause;
+  const both = `${changed} was changed as planned, ${not} was not: ${what}`;
+  throw new XFilterError(code, both, advice, { cause: first.cause });
 }
 
 function frameOf(scope: GuestScope, { attachments }: Reach): Frame {
