@@ -6,6 +6,11 @@ import { labAddresses, type Wire } from "./lab-wire.ts";
 export const alice = 1001;
 export const mallory = 1003;
 
+/** Whoever rules tell of in the lab, they tell of mallory. */
+export const noSshForMallory = ["tcp", "udp"].map(
+  (protocol) => `deny ${protocol} from any to any 22 out uid ${mallory}`,
+);
+
 export const services = ["tcp4:22", "tcp6:22", "udp4:22", "udp6:22", "tcp4:80", "tcp6:80", "udp4:80", "udp6:80"].join(
   ",",
 );

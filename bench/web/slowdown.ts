@@ -1,9 +1,8 @@
 import { nftables } from "../../lib/backends/index.ts";
 import { createFilter } from "../../lib/filter/index.ts";
 import { introspect } from "../../lib/index.ts";
-import { alice, type LabGuest, mallory, usual } from "../../vmcore-fixtures/lab.ts";
+import { alice, type LabGuest, mallory, noSshForMallory, usual } from "../../vmcore-fixtures/lab.ts";
 import { losses } from "../../vmcore-fixtures/lab-report.ts";
-import { NO_SSH } from "../filter/blocking.ts";
 import { type Measurement, summarize } from "../measure.ts";
 import type { Answered, Offer } from "./client.ts";
 import { Clients } from "./clients.ts";
@@ -89,7 +88,14 @@ async function filtered(lab: LabGuest, setting: Setting, into: Rounds, ask: () =
   const guest = await introspect({ qemu: { qmp: lab.live.qmp } }, { consistency });
   try {
     const interfaces = await guest.interfaces();
-    const filter = createFilter({ guest, rules: NO_SSH, backend: nftables(), id: "bench", interfaces, intervalMs });
+    const filter = createFilter({
+      guest,
+      rules: noSshForMallory,
+      backend: nftables(),
+      id: "bench",
+      interfaces,
+      intervalMs,
+    });
     await filter.start();
     try {
       const { polls } = filter.status();

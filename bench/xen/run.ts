@@ -1,25 +1,31 @@
-// `npm run bench:xen`, described in docs/performance.md: what a poll of a domain of Xen costs, and how long the domain stands for
-// it. It measures and asserts nothing. Xen is emulated: counts and ratios say more than times.
+// `npm run bench:xen`, described in docs/performance.md: what a poll of a domain of Xen costs, how long the domain stands for
+// it, and how soon a rule bites. It measures and asserts nothing. Xen is emulated: counts and ratios say more than times.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { Firewall } from "../../test/xen/dom0/firewalls.ts";
+import { labAddresses } from "../../vmcore-fixtures/lab-wire.ts";
+import { compileLab } from "../../vmcore-fixtures/live-boot.ts";
 import { XenLab } from "../../vmcore-fixtures/xen/live.ts";
-import { domainRecipes } from "../../vmcore-fixtures/xen/recipes.ts";
+import { type DomainRecipe, domainRecipes } from "../../vmcore-fixtures/xen/recipes.ts";
+import type { Spread } from "../measure.ts";
 import { conditions, head, row } from "../report.ts";
+import type { Blocking, Rounds } from "./blocking.ts";
+import type { Polling } from "./pauses.ts";
 
-const usage = `Usage: npm run bench:xen -- [--domain NAME] [--polls N] [--markdown FILE]
+const usage = `Usage: npm run bench:xen -- [--domain NAME] [--polls N] [--rules N] [--markdown FILE]
 
-Boots Xen and a domain, and polls it in Dom0.
+Boots Xen and a domain, polls it in Dom0, and blocks a user of it there.
 
-  --domain NAME    which of vmcore-fixtures/xen/recipes.ts (default xen-pv-6.1)
-  --polls N        of each kind, of those that map page by page a tenth (default 10000)
-  --markdown FILE  write the table there, too
+  --domain NAME     which of vmcore-fixtures/xen/recipes.ts (default xen-pv-6.1)
+  --polls N         of each kind (default 10000)
+  --rules N         that come, one after the other, to each firewall: each blocks two connections (default 20)
+  --markdown FILE   write the tables there, too
 `;
 
 /** What bench/xen/main.cc measured of one way to poll; calls are a poll's. */
 interface Series {
-  readonly polls: number;
   readonly meanMs: number;
   readonly minMs: number;
   readonly maxMs: number;
@@ -28,7 +34,14 @@ interface Series {
 }
 
 type Way = "bare" | "cold" | "anew" | "kept" | "unpaused";
-type Measured = { readonly [way in Way]: Series } & { readonly processes: number; readonly sockets: number };
+type Polls = { readonly [way in Way]: Series } & { readonly processes: number; readonly sockets: number };
+
+interface Measured {
+  readonly polls: Polls;
+  /** By the library, in milliseconds. */
+  readonly pauses: Spread;
+  readonly blocking: ReadonlyMap<Firewall, Blocking>;
+}
 
 const WAYS: Readonly<Record<Way, string>> = {
   bare: "pause and unpause, nothing between",
@@ -37,12 +50,15 @@ const WAYS: Readonly<Record<Way, string>> = {
   kept: "paused, all still mapped",
   unpaused: "no pause, made sure of, all still mapped",
 };
+const FIREWALLS: readonly Firewall[] = ["nftables", "iptables-nft", "iptables-legacy"];
 
-/** A poll of more than a second would be an outage by itself. */
-const SECONDS_A_POLL = 1;
+/** At most, each: a poll that took longer would be an outage by itself. */
+const SECONDS = { poll: 1, rule: 60, rest: 600 };
 
 const root = join(import.meta.dirname, "../..");
 const program = join(root, "build/xfilter_bench_xen");
+
+const log = (line: string) => console.error(line);
 
 function buildProgram(): void {
   const words = ["--build", join(root, "build"), "--target", "xfilter_bench_xen"];
@@ -50,47 +66,89 @@ function buildProgram(): void {
   if (status !== 0) throw new Error(`cmake: ${stderr}`);
 }
 
-async function measure(name: string, polls: number): Promise<Measured> {
-  const recipe = domainRecipes.find((one) => one.name === name);
-  if (!recipe) throw new RangeError(`There is no domain ${name}: ${domainRecipes.map((one) => one.name).join(", ")}`);
+async function measurePolls(lab: XenLab, recipe: DomainRecipe, polls: number): Promise<Omit<Measured, "blocking">> {
+  const { name } = recipe;
+  await lab.start(recipe);
+  log(`Polls: ${polls} of each kind …`);
+  const { id } = (await lab.list()).find((domain) => domain.name === name)!;
+  copyFileSync(program, join(lab.dom0.share, "bench"));
+  const seconds = SECONDS.rest + polls * SECONDS.poll * Object.keys(WAYS).length;
+  const lines = (await lab.dom0.run(`/share/bench ${id} ${polls}`, seconds)).trim().split("\n");
+  log(`Polls by the library: ${polls} …`);
+  const polling: Polling = { name, polls };
+  const pauses = await lab.run<Spread>("bench/xen/pauses.ts", polling, SECONDS.rest + polls * SECONDS.poll);
+  await lab.xl("destroy", name); // leaves its CPUs to the next
+  return { polls: JSON.parse(lines.at(-1)!) as Polls, pauses };
+}
+
+async function measureBlocking(lab: XenLab, recipe: DomainRecipe, rules: number): Promise<Measured["blocking"]> {
+  const name = "users";
+  await compileLab(join(lab.dom0.share, "lab"));
+  await lab.dom0.run("ip link add guests up type bridge", 60);
+  const domain = await lab.start({ ...recipe, name }, { workload: "lab", vif: ["bridge=guests"] });
+  await domain.command(`lab network ${labAddresses.guest.v4} ${labAddresses.guest.v6}`);
+  const blocking = new Map<Firewall, Blocking>();
+  for (const firewall of FIREWALLS) {
+    log(`${firewall}: ${rules} rules …`);
+    const rounds: Rounds = { name, firewall, rules };
+    const seconds = SECONDS.rest + rules * SECONDS.rule;
+    blocking.set(firewall, await lab.run<Blocking>("bench/xen/blocking.ts", rounds, seconds));
+  }
+  return blocking;
+}
+
+async function measure(recipe: DomainRecipe, polls: number, rules: number): Promise<Measured> {
   const abort = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => abort.abort(new Error("Interrupted")));
-  const lab = await XenLab.start({ signal: abort.signal, log: (line) => console.error(line) });
+  const lab = await XenLab.start({ signal: abort.signal, log });
   try {
-    await lab.start(recipe);
-    const { id } = (await lab.list()).find((domain) => domain.name === name)!;
-    copyFileSync(program, join(lab.dom0.share, "bench"));
-    const seconds = 600 + polls * SECONDS_A_POLL * Object.keys(WAYS).length;
-    const lines = (await lab.dom0.run(`/share/bench ${id} ${polls}`, seconds)).trim().split("\n");
-    return JSON.parse(lines.at(-1)!) as Measured;
+    const polled = await measurePolls(lab, recipe, polls);
+    return { ...polled, blocking: await measureBlocking(lab, recipe, rules) };
   } finally {
     await lab.close();
   }
 }
 
-function table(name: string, measured: Measured): string {
-  const { bare, processes, sockets } = measured;
+const fixed = (numbers: readonly number[], digits: number) => numbers.map((number) => number.toFixed(digits));
+
+function pollTable({ polls, pauses }: Measured): string[] {
+  const { bare } = polls;
+  const times = (what: string, { meanMs, minMs, maxMs }: Pick<Series, "meanMs" | "minMs" | "maxMs">) => [
+    ...[what, ...fixed([meanMs, minMs, maxMs], 2)],
+    ...fixed([meanMs / bare.meanMs, minMs / bare.minMs], 1),
+  ];
   const rows = (Object.keys(WAYS) as Way[]).map((way) => {
-    const { polls, meanMs, minMs, maxMs, calls, pagesMapped } = measured[way];
+    const { calls, pagesMapped } = polls[way];
     const all = Object.values(calls).reduce((sum, count) => sum + count, 0);
+    return [...times(WAYS[way], polls[way]), ...fixed([all, calls.state, calls.registers, calls.map, pagesMapped], 1)];
+  });
+  const { mean: meanMs, min: minMs, max: maxMs } = pauses;
+  const byLibrary = [
+    ...times("paused by the library's guard, all still mapped", { meanMs, minMs, maxMs }),
+    "",
+    "",
+    "",
+    "",
+    "",
+  ];
+  const header = ["a poll", "mean, ms", "least", "most", "mean, of a bare pair's", "least, of it"];
+  const counts = ["calls of Xen", "state", "registers", "map", "pages mapped"];
+  return [...head([...header, ...counts]), ...[...rows, byLibrary].map(row)];
+}
+
+function blockingTable(blocking: Measured["blocking"]): string[] {
+  const rows = Array.from(blocking, ([firewall, { lastPassed, applied, bytesOfOthers, lost }]) => {
+    const { p50, mean, min, max } = lastPassed;
     return row([
-      WAYS[way],
-      String(polls),
-      ...[meanMs, minMs, maxMs].map((ms) => ms.toFixed(2)),
-      ...[meanMs / bare.meanMs, minMs / bare.minMs].map((ratio) => ratio.toFixed(1)),
-      ...[all, calls.state, calls.registers, calls.map, pagesMapped].map((count) => count.toFixed(1)),
+      firewall,
+      ...fixed([p50, mean, min, max, applied.p50], 0),
+      String(bytesOfOthers),
+      lost.join("; ") || "nothing",
     ]);
   });
-  const times = ["mean, ms", "least", "most", "mean, of a bare pair's", "least, of it"];
-  const counts = ["calls of Xen", "state", "registers", "map", "pages mapped"];
-  return [
-    `${name}: ${processes} processes, ${sockets} sockets.`,
-    "",
-    ...head(["a poll", "polls", ...times, ...counts]),
-    ...rows,
-    "",
-  ].join("\n");
+  const times = ["median, ms", "mean", "least", "most", "median of the firewall's part"];
+  return [...head(["the last byte after a rule", ...times, "bytes of another user", "of these lost"]), ...rows];
 }
 
 async function main(): Promise<void> {
@@ -98,21 +156,33 @@ async function main(): Promise<void> {
     options: {
       domain: { type: "string", default: "xen-pv-6.1" },
       polls: { type: "string", default: "10000" },
+      rules: { type: "string", default: "20" },
       markdown: { type: "string" },
       help: { type: "boolean", short: "h" },
     },
   });
   if (options.help) return void process.stdout.write(usage);
-  const polls = Number(options.polls);
-  if (!Number.isInteger(polls) || polls < 1)
-    throw new RangeError(`--polls is a number from 1 on, not ${options.polls}`);
+  const recipe = domainRecipes.find(({ name }) => name === options.domain);
+  if (!recipe)
+    throw new RangeError(`There is no domain ${options.domain}: ${domainRecipes.map(({ name }) => name).join(", ")}`);
+  const [polls, rules] = (["polls", "rules"] as const).map((name) => {
+    const number = Number(options[name]);
+    if (!Number.isInteger(number) || number < 1)
+      throw new RangeError(`--${name} is a number from 1 on, not ${options[name]}`);
+    return number;
+  }) as [number, number];
   buildProgram();
-  const text = table(options.domain, await measure(options.domain, polls));
+  const about = conditions();
+  const measured = await measure(recipe, polls, rules);
+  const text = [
+    `${recipe.name}: ${measured.polls.processes} processes, ${measured.polls.sockets} sockets; ${polls} polls of each kind.`,
+    ["", ...pollTable(measured), ""].join("\n"),
+    `Routed, polled every 200 ms; ${rules} rules to each firewall, about two connections.`,
+    ["", ...blockingTable(measured.blocking), ""].join("\n"),
+  ].join("\n");
   process.stdout.write(text);
-  if (options.markdown) {
-    const about = `Written by \`npm run bench:xen\`: ${conditions()}.`;
-    writeFileSync(options.markdown, `# Measured, on Xen\n\n${about}\n\n${text}`);
-  }
+  if (options.markdown)
+    writeFileSync(options.markdown, `# Measured, on Xen\n\nWritten by \`npm run bench:xen\`: ${about}.\n\n${text}`);
 }
 
 main().catch((error: Error) => {

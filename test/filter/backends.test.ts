@@ -2,11 +2,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createFilter, type Filter } from "../../lib/filter/index.ts";
 import { type Guest, introspect } from "../../lib/index.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
-import { alice, type Lab, mallory, startLab } from "../../vmcore-fixtures/lab.ts";
+import { alice, type Lab, mallory, noSshForMallory, startLab } from "../../vmcore-fixtures/lab.ts";
 import type { Attachment } from "../../vmcore-fixtures/lab-wire.ts";
 import { hostFirewalls } from "./host-firewall.ts";
 import { event, flows, stands } from "./observing.ts";
-import { NO_SSH, type Site, scenarios } from "./scenarios.ts";
+import { type Site, scenarios } from "./scenarios.ts";
 
 // By every firewall, and however guests are attached: the same rules have the same effect, and cost nobody else a byte.
 
@@ -44,7 +44,7 @@ describe.each<Attachment>(["bridged", "routed"])("%s guests", (attachment) => {
     let filters: readonly Filter[] = [];
     beforeAll(async () => {
       filters = hostFirewalls.map(({ backend, name }) => {
-        const options = { guest: site.a, backend: backend(), id: name, rules: NO_SSH, intervalMs: 200 };
+        const options = { guest: site.a, backend: backend(), id: name, rules: noSshForMallory, intervalMs: 200 };
         return createFilter(options);
       });
       for (const filter of filters) await filter.start();

@@ -3,10 +3,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { nftables } from "../../lib/backends/index.ts";
 import { createFilter, type Filter, type FilterOptions } from "../../lib/filter/index.ts";
 import { type Guest, introspect } from "../../lib/index.ts";
-import { alice, type Lab, mallory, startLab, type Talker } from "../../vmcore-fixtures/lab.ts";
+import { alice, type Lab, mallory, noSshForMallory, startLab, type Talker } from "../../vmcore-fixtures/lab.ts";
 import { GuestRam } from "./guest-ram.ts";
 import { arrived, event, flows, heard, lostBy, stands } from "./observing.ts";
-import { NO_SSH } from "./scenarios.ts";
 
 // What the filter makes of a guest's users and processes, with every byte of everybody accounted for; backends.test.ts has what each firewall makes of it.
 
@@ -40,7 +39,7 @@ async function newFilter(rules: readonly string[], options: Partial<FilterOption
 describe("a rule about a user", () => {
   it("lets nothing out of a queue that the user left behind", async () => {
     const blocked = await lab.a.talk({ uid: mallory, hold: ["tcp4:22"], quiet: true });
-    await newFilter(NO_SSH);
+    await newFilter(noSshForMallory);
     await sleep(300);
     const before = await arrived(lab.a, blocked.started.held[0]!);
     const { sent } = (await blocked.exit("queue")).held[0]!;
@@ -53,7 +52,7 @@ describe("a rule about a user", () => {
   it("says of a container behind the guest's own masquerade that it cannot be enforced", async () => {
     const contained = await lab.a.contain({ uid: mallory, hold: ["tcp4:22"] });
     await flows(contained, contained.started.held[0]!);
-    await newFilter(NO_SSH);
+    await newFilter(noSshForMallory);
     expect(filter!.status().unenforceable).toMatchObject([{ reason: "nat", owner: { uid: mallory } }]);
     const ports = filter!.status().inForce.map(({ pattern }) => pattern.local.port);
     expect(ports).not.toContain(contained.started.held[0]!.localPort);
@@ -89,7 +88,7 @@ describe("a rule about a process", () => {
 describe("somebody who gets a port that another just had", () => {
   it("is let go with the next poll, and loses no more than until then", async () => {
     const first = await lab.a.talk({ uid: mallory, hold: ["udp4:22:40001"], drain: 200 });
-    await newFilter(NO_SSH, { intervalMs: 1000 });
+    await newFilter(noSshForMallory, { intervalMs: 1000 });
     expect(await stands(lab.a, first.started.held[0]!)).toBe(true);
     await first.exit("reset");
     const second = await lab.a.talk({ uid: alice, hold: ["udp4:22:40001"], drain: 2000 });
@@ -122,7 +121,7 @@ describe("a guest whose memory is garbage where its kernel is known by", () => {
   it("is held as it was and then released, and blocked again when it can be read", async () => {
     const [blocked, honest] = await talkers();
     const [flow, others] = [blocked.started.held[0]!, honest.started.held[0]!];
-    await newFilter(NO_SSH, { onUnreadable: "hold", maxHoldMs: 5000 });
+    await newFilter(noSshForMallory, { onUnreadable: "hold", maxHoldMs: 5000 });
     const events = filter!.events();
     const restore = await ram.spoil(guest.kernel.banner);
     expect(await event(events, "unreadable")).toMatchObject({ applied: "hold" });
@@ -144,7 +143,7 @@ describe("a guest whose memory is garbage where its kernel is known by", () => {
   it("has the rules for everybody, if they are to widen, until it can be read", async () => {
     const [blocked, honest] = await talkers();
     const [flow, others] = [blocked.started.held[0]!, honest.started.held[0]!];
-    await newFilter(NO_SSH, { onUnreadable: "widen" });
+    await newFilter(noSshForMallory, { onUnreadable: "widen" });
     const events = filter!.events();
     const restore = await ram.spoil(guest.kernel.banner);
     expect(await event(events, "unreadable")).toMatchObject({ applied: "widen" });

@@ -8,7 +8,15 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createFilter, type Filter, type FilterOptions } from "../../lib/filter/index.ts";
 import type { Guest, GuestInterface } from "../../lib/index.ts";
 import { run } from "../../vmcore-fixtures/command.ts";
-import { alice, type Lab, type LabGuest, mallory, type Talker, usual } from "../../vmcore-fixtures/lab.ts";
+import {
+  alice,
+  type Lab,
+  type LabGuest,
+  mallory,
+  noSshForMallory,
+  type Talker,
+  usual,
+} from "../../vmcore-fixtures/lab.ts";
 import { losses } from "../../vmcore-fixtures/lab-report.ts";
 import type { Attachment } from "../../vmcore-fixtures/lab-wire.ts";
 import type { HostFirewall } from "./host-firewall.ts";
@@ -22,10 +30,6 @@ export interface Site {
   readonly b: Guest;
 }
 
-export const NO_SSH = [
-  `deny tcp from any to any 22 out uid ${mallory}`,
-  `deny udp from any to any 22 out uid ${mallory}`,
-];
 const NO_SSH_FLAGS = ["--uid", `${mallory}`, "--protocol", "tcp", "--remote-port", "22", "--direction", "out"];
 
 const PROGRAM = join(import.meta.dirname, "../../dist/cli/main.js");
@@ -71,7 +75,7 @@ export function scenarios(firewall: HostFirewall, at: () => Site): void {
     ]);
     await flows(blocked, ...blocked.started.held);
 
-    await newFilter(NO_SSH);
+    await newFilter(noSshForMallory);
     await sleep(300);
     const before = await blocked.report();
     expect(await stands(lab.a, ...blocked.started.held)).toBe(true);
@@ -91,7 +95,7 @@ export function scenarios(firewall: HostFirewall, at: () => Site): void {
   it("what goes to the machine itself is caught", async () => {
     const blocked = await lab.a.talk({ uid: mallory, to: "host", hold: ["tcp4:22", "udp6:22"], drain: 500 });
     await flows(blocked, ...blocked.started.held);
-    await newFilter(NO_SSH);
+    await newFilter(noSshForMallory);
     await sleep(300);
     const bytes = async () => (await lab.host.heard()).heard.reduce((sum, { bytes }) => sum + bytes, 0);
     const before = await bytes();
@@ -112,7 +116,7 @@ export function scenarios(firewall: HostFirewall, at: () => Site): void {
 
   it.each(Object.entries(firewall.disturbances))("it is repaired when others %s", async (_, disturb) => {
     const blocked = await lab.a.talk({ uid: mallory, hold: ["tcp4:22"], drain: 500 });
-    await newFilter(NO_SSH, { reconcileMs: 500 });
+    await newFilter(noSshForMallory, { reconcileMs: 500 });
     const events = filter!.events();
     await disturb();
     await event(events, "repaired");
@@ -123,11 +127,11 @@ export function scenarios(firewall: HostFirewall, at: () => Site): void {
 
   it("a filter that ends leaves nothing in the firewall, or everything when it is to keep it; another adopts it without a gap", async () => {
     const blocked = await lab.a.talk({ uid: mallory, hold: ["tcp4:22"], drain: 500 });
-    await newFilter(NO_SSH);
+    await newFilter(noSshForMallory);
     await filter!.stop({ keep: true });
     expect(await stands(lab.a, blocked.started.held[0]!)).toBe(true);
     const before = await arrived(lab.a, blocked.started.held[0]!);
-    await newFilter(NO_SSH);
+    await newFilter(noSshForMallory);
     expect(await stands(lab.a, blocked.started.held[0]!)).toBe(true);
     expect(await arrived(lab.a, blocked.started.held[0]!)).toBe(before);
     await filter!.stop();
@@ -204,7 +208,7 @@ export function scenarios(firewall: HostFirewall, at: () => Site): void {
       const [blocked, honest] = await Promise.all(
         [mallory, alice].map((uid) => lab.a.talk({ uid, hold: ["tcp4:22"], drain: 60_000 })),
       );
-      await newFilter(NO_SSH, { reconcileMs: 500 });
+      await newFilter(noSshForMallory, { reconcileMs: 500 });
       const [{ index }] = filter!.status().interfaces as [GuestInterface];
       const events = filter!.events();
       await lab.a.unplug();
@@ -226,7 +230,7 @@ export function scenarios(firewall: HostFirewall, at: () => Site): void {
     it("and made again under its name for another guest has none of them, and is refused as this one's", async () => {
       const same = { uid: mallory, hold: [`tcp4:22:${++lastPort}`], drain: 60_000 };
       const [blocked, twin] = await Promise.all([lab.a.talk(same), lab.b.talk(same)]);
-      await newFilter(NO_SSH, { reconcileMs: 500, interfaces: [lab.a.tap] });
+      await newFilter(noSshForMallory, { reconcileMs: 500, interfaces: [lab.a.tap] });
       expect(await stands(lab.a, blocked.started.held[0]!)).toBe(true);
       const events = filter!.events();
       await lab.a.unplug();

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { mallory } from "../../vmcore-fixtures/lab-users.ts";
 import { labAddresses } from "../../vmcore-fixtures/lab-wire.ts";
 import { compileLab } from "../../vmcore-fixtures/live-boot.ts";
 import { XenLab } from "../../vmcore-fixtures/xen/live.ts";
@@ -52,6 +53,20 @@ it.each<Omit<Filtering, "name">>([
     expect(lost.mallory.filter((line) => line.includes("to port 80"))).toEqual([]);
   },
 );
+
+it("the command leaves what is in force when it is killed, tells of it and clears it, and takes out its own at Ctrl-C", async () => {
+  const { vif, left, ...commanded } = await lab.run<{ vif: string; left: object }>(
+    "test/xen/dom0/commanding.ts",
+    recipe.name,
+    600,
+  );
+  expect(left).toMatchObject({ guest: "xen:users", backend: "nftables", agent: null, interfaces: [vif] });
+  expect(left).toHaveProperty("patterns.0.owner.uid", mallory);
+  expect(commanded).toEqual({
+    ...{ standsOn: true, cleared: "cleared xen:users: 1 pattern", standsAgain: true },
+    ...{ code: 0, nothing: "nothing is in force", lost: [] },
+  });
+});
 
 // Here, as the poses of the others do not stand being frozen for it.
 it("a domain is followed by its name when it was saved and is restored", async () => {

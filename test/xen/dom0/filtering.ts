@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { introspect } from "xfilter-core";
 import { createFilter } from "xfilter-core/filter";
 import { run } from "../../../vmcore-fixtures/command.ts";
-import { alice, mallory, usual } from "../../../vmcore-fixtures/lab-users.ts";
+import { alice, mallory, noSshForMallory, usual } from "../../../vmcore-fixtures/lab-users.ts";
 import type { Attachment } from "../../../vmcore-fixtures/lab-wire.ts";
 import { flows, heard, lostBy, stands } from "../../filter/observing.ts";
 import { type Firewall, firewalls } from "./firewalls.ts";
@@ -14,8 +14,6 @@ export interface Filtering {
   readonly firewall: Firewall;
   readonly attachment: Attachment;
 }
-
-const NO_SSH = [`deny tcp from any to any 22 out uid ${mallory}`, `deny udp from any to any 22 out uid ${mallory}`];
 
 // Two users of a domain that talk to an outside. A rule names one of them.
 await program(async ({ name, firewall, attachment }: Filtering) => {
@@ -31,7 +29,7 @@ await program(async ({ name, firewall, attachment }: Filtering) => {
   const filter = createFilter({ guest, rules: [], backend: firewalls[firewall](), id: "domain", intervalMs: 200 });
   await filter.start();
   const since = process.hrtime.bigint();
-  filter.setRules(NO_SSH);
+  filter.setRules(noSshForMallory);
   await sleep(3000);
   const stood = await stands(users, ...held);
   const last = (await Promise.all(held.map((flow) => heard(users, flow)))).map(
