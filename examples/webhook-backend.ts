@@ -149,5 +149,5 @@ function patternOf({ direction, family, protocol, local, remote, action }: FlowP
 
 /** An error as a filter understands it: one of its codes, what happened, and what to do. */
 function failed(code: "CLOSED" | "BACKEND_FAILED", what: string, advice: string): Error {
-  return Object.assign(new Error(`${what}. ${advice}.`), { code, advice });
+  return Object.assign(new Error(`${what}.`), { code, advice });
 }

@@ -145,12 +145,13 @@ export function invalidOption(why: string): TypeError {
 /** @internal What the addon threw or rejected with, as the error that users see. */
 export function toXFilterError(cause: unknown): XFilterError {
   if (cause instanceof XFilterError) return cause;
-  const { code, message, advice } = (cause ?? {}) as { code?: unknown; message?: unknown; advice?: unknown };
-  const what = typeof message === "string" && message !== "" ? message : String(cause);
+  // An XFilterError of the other class, of ES modules and CommonJS, has the advice in its message, too; the addon's has not.
+  const { code, what, message, advice } = (cause ?? {}) as { readonly [part: string]: unknown };
+  const happened = [what, message].find((text) => typeof text === "string" && text !== "") ?? cause;
   if (isXFilterErrorCode(code)) {
-    return new XFilterError(code, what, typeof advice === "string" ? advice : "", { cause });
+    return new XFilterError(code, String(happened), typeof advice === "string" ? advice : "", { cause });
   }
-  return new XFilterError("INTERNAL", what, "This is a fault of xfilter-core: please report it", { cause });
+  return new XFilterError("INTERNAL", String(happened), "This is a fault of xfilter-core: please report it", { cause });
 }
 
 /** @internal */

@@ -2,10 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { nftables } from "../../lib/backends/index.ts";
 import { createFilter, type Filter } from "../../lib/filter/index.ts";
 import type { Guest } from "../../lib/index.ts";
-import { type LabGuest, mallory, noSshForMallory, type Talker } from "../../vmcore-fixtures/lab.ts";
+import { type LabGuest, mallory, type Talker } from "../../vmcore-fixtures/lab.ts";
 import { type Spread, spread } from "../measure.ts";
-import { between } from "./polling.ts";
 import type { Wire } from "./wire.ts";
+
+export const NO_SSH = [
+  `deny tcp from any to any 22 out uid ${mallory}`,
+  `deny udp from any to any 22 out uid ${mallory}`,
+];
 
 /** How long it took until a user's connections were blocked, each from the same kind of beginning. */
 export interface Blocking {
@@ -44,6 +48,13 @@ export function filterOf({ guest }: Bench, intervalMs: number, rules: readonly s
   return createFilter({ guest, rules, backend: nftables(), id: "bench", intervalMs });
 }
 
+/** Resolves after the poll that ends next: what it took, in milliseconds. */
+export async function nextPoll(filter: Filter): Promise<number> {
+  const { polls } = filter.status();
+  while (filter.status().polls === polls) await sleep(1);
+  return filter.status().lastPollMs;
+}
+
 /** What of a flow passed since then, and what came first after that and did not. */
 function passage(wire: Wire, flow: string, since: bigint) {
   const all = wire.of(flow).filter(({ time }) => time >= since);
@@ -60,6 +71,12 @@ async function untilTheyStand(wire: Wire, flows: readonly string[], since: bigin
     return blocked && Number(process.hrtime.bigint() - blocked.time) / 1e6 > STANDS_MS;
   };
   while (!flows.every(stands) && performance.now() < deadline) await sleep(10);
+}
+
+/** Waits for a moment at that part of the time from a poll to the next: rounds take them in turn, so that none counts more often. */
+async function between(filter: Filter, intervalMs: number, part: number): Promise<void> {
+  await nextPoll(filter);
+  await sleep(part * intervalMs);
 }
 
 /** Gathers what became of connections. */
@@ -117,7 +134,7 @@ export async function blockingOfOld(
   const rounds = Math.ceil(connections / flows.length);
   for (let round = 0; round < rounds; round++) {
     await untilTheyFlow(bench.wire, flows);
-    if (from === "start()") filter = filterOf(bench, intervalMs, noSshForMallory);
+    if (from === "start()") filter = filterOf(bench, intervalMs, NO_SSH);
     else if (!filter) {
       filter = filterOf(bench, intervalMs, []);
       await filter.start();
@@ -125,7 +142,7 @@ export async function blockingOfOld(
     if (from === "setRules()") await between(filter, intervalMs, (round + Math.random()) / rounds);
     const since = process.hrtime.bigint();
     if (from === "start()") await filter.start();
-    else filter.setRules(noSshForMallory);
+    else filter.setRules(NO_SSH);
     await untilTheyStand(bench.wire, flows, since);
     for (const flow of flows) tally.add(bench.wire, flow, since);
     if (from === "start()") await filter.stop();
@@ -139,7 +156,7 @@ export async function blockingOfOld(
 /** Connections that begin while the rule is in force, from their first packet. */
 export async function blockingOfNew(bench: Bench, intervalMs: number, connections: number): Promise<Blocking> {
   const tally = new Tally();
-  const filter = filterOf(bench, intervalMs, noSshForMallory);
+  const filter = filterOf(bench, intervalMs, NO_SSH);
   await filter.start();
   const rounds = Math.ceil(connections / FLOWS.length);
   for (let round = 0; round < rounds; round++) {

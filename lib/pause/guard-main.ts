@@ -36,7 +36,7 @@ process.on("message", async (request: Request) => {
     answer({ id, ...(await serve(request)) });
   } catch (cause) {
     const { code, what, advice } = toXFilterError(cause);
-    answer({ id, error: { code, message: what, advice } });
+    answer({ id, error: { code, what, advice } });
   }
 });
 

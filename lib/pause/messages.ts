@@ -18,10 +18,9 @@ export type Request = { readonly id: number; readonly guest: number } & (
 /** @internal What the guard answers. */
 export type Answer =
   | { readonly id: number; readonly pause?: Pause | undefined; readonly stop?: Stop | undefined }
-  /** As the addon's errors are: the message is without the advice. */
   | {
       readonly id: number;
-      readonly error: { readonly code: string; readonly message: string; readonly advice: string };
+      readonly error: { readonly code: string; readonly what: string; readonly advice: string };
     };
 
 /**

@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { inFlags } from "../../lib/cli/library-options.ts";
+import { inFlags, messageInFlags } from "../../lib/cli/library-options.ts";
+import { XFilterError } from "../../lib/errors.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -25,6 +26,11 @@ describe("what the library says, at the command line", () => {
     ["flushConntrack.zone is a number", "--flush-conntrack-zone is a number"],
   ])("%j is %j", (message, told) => {
     expect(inFlags(message)).toBe(told);
+  });
+  it("is what happened alone, where there is nothing to advise", () => {
+    const [what, advice] = ["The walk ended (walkBudgetMs).", "Give it more (walkBudgetMs)."];
+    expect(messageInFlags(new XFilterError("WALK_BUDGET", what, advice))).toBe(`${what} Give it more (--walk-budget).`);
+    expect(messageInFlags(new XFilterError("WALK_BUDGET", what, ""))).toBe(what);
   });
   it("names no budget by the name that only a program can give", () => {
     const budgets = sentences().filter((text) => /\w+BudgetMs/.test(text));

@@ -13,6 +13,12 @@ describe("an error of the addon", () => {
     expect(error.what).toBe("No kernel was found.");
     expect(error.advice).toBe("Dump all of the guest's memory.");
   });
+  it("of the other class, of ES modules and CommonJS, says its advice once, too", () => {
+    const other = { ...new XFilterError("SOURCE_GONE", "the domain has ended", "Attach again") };
+    expect(toXFilterError({ ...other, message: "The domain has ended. Attach again." }).message).toBe(
+      "The domain has ended. Attach again.",
+    );
+  });
   it("without a code that we know is a fault of ours", () => {
     expect(toXFilterError(native({ code: "SURPRISE" })).code).toBe("INTERNAL");
     expect(toXFilterError("thrown text")).toMatchObject({ code: "INTERNAL", cause: "thrown text" });

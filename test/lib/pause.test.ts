@@ -1,7 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { XFilterError } from "../../lib/errors.ts";
 import { Pauses } from "../../lib/pause/pauses.ts";
 import { FakeQmp } from "./fake-qmp.ts";
 
@@ -103,10 +102,10 @@ describe("a pause", () => {
   it("that QEMU refuses is answered with what to do, once", async () => {
     const pauses = await Pauses.open({ qmp: qmp.path }, 5000);
     qmp.refuses = "stop";
-    const error = (await pauses.during(async () => {}).catch((cause: unknown) => cause)) as XFilterError;
-    expect(error).toMatchObject({ code: "QMP_REFUSED", message: `${error.what} ${error.advice}` });
-    expect(error.advice).not.toBe("");
-    expect(error.what).not.toContain(error.advice);
+    await expect(pauses.during(async () => {})).rejects.toMatchObject({
+      code: "QMP_REFUSED",
+      message: "QEMU refused a command: not now. Check that this QEMU is not too old for it.",
+    });
     await pauses.close();
   });
   it("ends although nobody heard that it began", async () => {
