@@ -6,7 +6,7 @@ import { labAddresses, type Wire } from "./lab-wire.ts";
 export const alice = 1001;
 export const mallory = 1003;
 
-/** Whoever rules tell of in the lab, they tell of mallory. */
+/** Rules by which mallory may not go to port 22. */
 export const noSshForMallory = ["tcp", "udp"].map(
   (protocol) => `deny ${protocol} from any to any 22 out uid ${mallory}`,
 );
@@ -40,6 +40,9 @@ export const usual = {
   hold: ["tcp4:22", "tcp6:22", "udp4:22", "udp6:22"],
   open: ["tcp4:22", "tcp6:22", "udp4:22", "udp6:22", "tcp4:80"],
 } as const;
+
+/** Connections to port 22 that stay, talking so often that what was heard of them last was heard shortly before they were blocked. */
+export const busy = { hold: ["tcp4:22", "udp6:22"], every: 5 } as const;
 
 let talkers = 0;
 

@@ -12,7 +12,7 @@ import { compileLab, liveBoot } from "./live-boot.ts";
 import { recipes } from "./recipes.ts";
 
 // What a user of a guest does is said there.
-export { alice, mallory, noSshForMallory, type Outside, type Talk, type Talker, usual } from "./lab-users.ts";
+export { alice, busy, mallory, noSshForMallory, type Outside, type Talk, type Talker, usual } from "./lab-users.ts";
 
 export class LabGuest extends LabUsers {
   readonly live: LiveGuest;

@@ -2,14 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { nftables } from "../../lib/backends/index.ts";
 import { createFilter, type Filter } from "../../lib/filter/index.ts";
 import type { Guest } from "../../lib/index.ts";
-import { type LabGuest, mallory, type Talker } from "../../vmcore-fixtures/lab.ts";
+import { busy, type LabGuest, mallory, noSshForMallory, type Talker } from "../../vmcore-fixtures/lab.ts";
 import { type Spread, spread } from "../measure.ts";
 import type { Wire } from "./wire.ts";
-
-export const NO_SSH = [
-  `deny tcp from any to any 22 out uid ${mallory}`,
-  `deny udp from any to any 22 out uid ${mallory}`,
-];
 
 /** How long it took until a user's connections were blocked, each from the same kind of beginning. */
 export interface Blocking {
@@ -32,14 +27,11 @@ export interface Bench {
   readonly wire: Wire;
 }
 
-/** Talks often, so that what was last seen of it was seen shortly before it was blocked. */
-const EVERY_MS = 5;
-const FLOWS = ["tcp4:22", "udp6:22"] as const;
 /** How long a connection has to be blocked before it counts as that, and within what time. */
 const STANDS_MS = 100;
 const PATIENCE_MS = 5_000;
 
-const busy = ({ lab }: Bench) => lab.talk({ uid: mallory, hold: FLOWS, every: EVERY_MS, drain: 500 });
+const talk = ({ lab }: Bench) => lab.talk({ uid: mallory, ...busy, drain: 500 });
 
 const flowsOf = ({ started }: Talker) =>
   started.held.map(({ protocol, family, localPort }) => `${protocol}${family}:${localPort}`);
@@ -128,13 +120,13 @@ export async function blockingOfOld(
   connections: number,
 ): Promise<Blocking> {
   const tally = new Tally();
-  const talker = await busy(bench);
+  const talker = await talk(bench);
   const flows = flowsOf(talker);
   let filter: Filter | undefined;
   const rounds = Math.ceil(connections / flows.length);
   for (let round = 0; round < rounds; round++) {
     await untilTheyFlow(bench.wire, flows);
-    if (from === "start()") filter = filterOf(bench, intervalMs, NO_SSH);
+    if (from === "start()") filter = filterOf(bench, intervalMs, noSshForMallory);
     else if (!filter) {
       filter = filterOf(bench, intervalMs, []);
       await filter.start();
@@ -142,7 +134,7 @@ export async function blockingOfOld(
     if (from === "setRules()") await between(filter, intervalMs, (round + Math.random()) / rounds);
     const since = process.hrtime.bigint();
     if (from === "start()") await filter.start();
-    else filter.setRules(NO_SSH);
+    else filter.setRules(noSshForMallory);
     await untilTheyStand(bench.wire, flows, since);
     for (const flow of flows) tally.add(bench.wire, flow, since);
     if (from === "start()") await filter.stop();
@@ -156,13 +148,13 @@ export async function blockingOfOld(
 /** Connections that begin while the rule is in force, from their first packet. */
 export async function blockingOfNew(bench: Bench, intervalMs: number, connections: number): Promise<Blocking> {
   const tally = new Tally();
-  const filter = filterOf(bench, intervalMs, NO_SSH);
+  const filter = filterOf(bench, intervalMs, noSshForMallory);
   await filter.start();
-  const rounds = Math.ceil(connections / FLOWS.length);
+  const rounds = Math.ceil(connections / busy.hold.length);
   for (let round = 0; round < rounds; round++) {
     await between(filter, intervalMs, (round + Math.random()) / rounds);
     bench.wire.clear();
-    const talker = await busy(bench);
+    const talker = await talk(bench);
     const flows = flowsOf(talker);
     await untilTheyStand(bench.wire, flows, 0n);
     for (const flow of flows) tally.add(bench.wire, flow, null);

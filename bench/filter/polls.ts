@@ -1,7 +1,7 @@
 import type { Filter } from "../../lib/filter/index.ts";
-import { mallory, type Talker } from "../../vmcore-fixtures/lab.ts";
+import { mallory, noSshForMallory, type Talker } from "../../vmcore-fixtures/lab.ts";
 import { type Spread, spread, timed } from "../measure.ts";
-import { type Bench, filterOf, NO_SSH, nextPoll } from "./blocking.ts";
+import { type Bench, filterOf, nextPoll } from "./blocking.ts";
 
 /** What polls took, in milliseconds, and of it the firewall. */
 export interface Polls {
@@ -36,7 +36,7 @@ export async function measurePolls(bench: Bench, polls: number, changes: number)
   const talkers: Talker[] = [
     await bench.lab.talk({ uid: mallory, hold: ["tcp4:22", "tcp6:22", "udp4:22", "udp6:22"] }),
   ];
-  const filter = filterOf(bench, INTERVAL_MS, NO_SSH);
+  const filter = filterOf(bench, INTERVAL_MS, noSshForMallory);
   const few = await snapshots(bench, polls);
   await filter.start();
   const measured = [await idle(filter, polls, few)];
@@ -52,7 +52,7 @@ export async function measurePolls(bench: Bench, polls: number, changes: number)
   ];
   let most = 0;
   for (let i = 0; i < changes; i++) {
-    for (const [rules, times] of [[NO_SSH, set] as const, [[], cleared] as const]) {
+    for (const [rules, times] of [[noSshForMallory, set] as const, [[], cleared] as const]) {
       await nextPoll(filter);
       filter.setRules(rules);
       times.poll.push(await nextPoll(filter));
@@ -64,7 +64,7 @@ export async function measurePolls(bench: Bench, polls: number, changes: number)
     ...{ what, polls: poll.length, poll: spread(poll), apply: spread(apply), snapshot: null },
   });
   measured.push(change(`${most} new flows`, set), change(`${most} flows no more`, cleared));
-  filter.setRules(NO_SSH);
+  filter.setRules(noSshForMallory);
   await nextPoll(filter);
   measured.push(await idle(filter, polls, many));
   await filter.stop();
