@@ -125,7 +125,7 @@ export class AttachedGuest implements Guest {
     throw new XFilterError(
       "INTERFACE_UNKNOWN",
       "an image does not tell by which network devices its guest is connected",
-      "Attach to the guest that runs, or name its devices (--interface)",
+      "Attach to the guest that runs, or name its devices (--interface); to see what rules would do, `xfilter plan` takes an image",
     );
   }
 

@@ -166,8 +166,8 @@ Result<void> XenMemory::watch() {
 // its pages are.
 void XenMemory::heed(const std::stop_token& stop) {
   const std::stop_callback onStop(stop, [this] { eventfd_write(wake_.get(), 1); });
-  std::array<pollfd, 2> waited = {pollfd{.fd = store_->descriptor(), .events = POLLIN},
-                                  pollfd{.fd = wake_.get(), .events = POLLIN}};
+  std::array<pollfd, 2> waited = {pollfd{.fd = store_->descriptor(), .events = POLLIN, .revents = 0},
+                                  pollfd{.fd = wake_.get(), .events = POLLIN, .revents = 0}};
   while (!stop.stop_requested()) {
     if (poll(waited.data(), waited.size(), -1) < 0) continue;
     // Without xenstore, each walk still asks for itself.

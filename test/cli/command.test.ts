@@ -76,7 +76,7 @@ describe("xfilter watch and top", () => {
     const watched = await xfilter(["watch", image, "--interval", "10ms"], { during: untilFirstLine });
     expect(watched.stdout).toBe(`watching ${truth.processes.length} processes, ${truth.sockets.length} sockets\n`);
     const warning =
-      "xfilter: warning: an image stands still: nothing will change. Guests that run are given as qemu:… or xen:…\n";
+      "xfilter: warning: an image stands still: nothing will change, until Ctrl-C. Guests that run are given as qemu:… or xen:…\n";
     expect([watched.stderr, watched.code]).toEqual([warning, 130]);
     const topped = await xfilter(["top", image, "--interval", "10ms"], { during: untilFirstLine });
     expect(topped.stdout).toMatch(/^PID +UID +EUID +COMMAND +FLOWS/m);
