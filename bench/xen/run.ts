@@ -36,12 +36,13 @@ interface Series {
 type Way = "bare" | "cold" | "anew" | "kept" | "unpaused";
 type Polls = { readonly [way in Way]: Series } & { readonly processes: number; readonly sockets: number };
 
-interface Measured {
+interface Polled {
   readonly polls: Polls;
   /** By the library, in milliseconds. */
   readonly pauses: Spread;
-  readonly blocking: ReadonlyMap<Firewall, Blocking>;
 }
+
+type Blockings = ReadonlyMap<Firewall, Blocking>;
 
 const WAYS: Readonly<Record<Way, string>> = {
   bare: "pause and unpause, nothing between",
@@ -68,7 +69,7 @@ function buildProgram(): void {
   if (status !== 0) throw new Error(`cmake: ${stderr}`);
 }
 
-async function measurePolls(lab: XenLab, recipe: DomainRecipe, polls: number): Promise<Omit<Measured, "blocking">> {
+async function measurePolls(lab: XenLab, recipe: DomainRecipe, polls: number): Promise<Polled> {
   const { name } = recipe;
   await lab.start(recipe);
   log(`Polls: ${polls} of each kind …`);
@@ -83,7 +84,7 @@ async function measurePolls(lab: XenLab, recipe: DomainRecipe, polls: number): P
   return { polls: JSON.parse(lines.at(-1)!) as Polls, pauses };
 }
 
-async function measureBlocking(lab: XenLab, recipe: DomainRecipe, rounds: number): Promise<Measured["blocking"]> {
+async function measureBlocking(lab: XenLab, recipe: DomainRecipe, rounds: number): Promise<Blockings> {
   const name = "users";
   await startUsersDomain(lab, { ...recipe, name });
   const blocking = new Map<Firewall, Blocking>();
@@ -96,22 +97,33 @@ async function measureBlocking(lab: XenLab, recipe: DomainRecipe, rounds: number
   return blocking;
 }
 
-async function measure(recipe: DomainRecipe, polls: number, rounds: number): Promise<Measured> {
+/** What is measured, each part as soon as it is: what comes after takes long. */
+async function* measure(recipe: DomainRecipe, polls: number, rounds: number): AsyncGenerator<string> {
   const abort = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => abort.abort(new Error("Interrupted")));
   const lab = await XenLab.start({ signal: abort.signal, log });
   try {
     const polled = await measurePolls(lab, recipe, polls);
-    return { ...polled, blocking: await measureBlocking(lab, recipe, rounds) };
+    const { processes, sockets } = polled.polls;
+    yield section(
+      `${recipe.name}: ${processes} processes, ${sockets} sockets; ${polls} polls of each kind.`,
+      pollTable(polled),
+    );
+    yield section(
+      `At a vif that is routed, polled every ${INTERVAL_MS} ms; ${rounds} rounds, each of two connections of one user.`,
+      blockingTable(await measureBlocking(lab, recipe, rounds)),
+    );
   } finally {
     await lab.close();
   }
 }
 
+const section = (about: string, table: readonly string[]) => `${[about, "", ...table].join("\n")}\n\n`;
+
 const fixed = (numbers: readonly number[], digits: number) => numbers.map((number) => number.toFixed(digits));
 
-function pollTable({ polls, pauses }: Measured): string[] {
+function pollTable({ polls, pauses }: Polled): string[] {
   const { bare } = polls;
   const times = (what: string, { meanMs, minMs, maxMs }: Pick<Series, "meanMs" | "minMs" | "maxMs">) => [
     ...[what, ...fixed([meanMs, minMs, maxMs], 2)],
@@ -131,7 +143,7 @@ function pollTable({ polls, pauses }: Measured): string[] {
   return [...head([...header, ...counts]), ...[...rows, byLibrary].map(row)];
 }
 
-function blockingTable(blocking: Measured["blocking"]): string[] {
+function blockingTable(blocking: Blockings): string[] {
   const rows = Array.from(blocking, ([firewall, { lastPassed, applied, polls, missedPolls, bytesOfOther, lost }]) => {
     const { p50, mean, min, max } = lastPassed;
     const counts = [polls, missedPolls, bytesOfOther].map(String);
@@ -163,17 +175,12 @@ async function main(): Promise<void> {
     return number;
   }) as [number, number];
   buildProgram();
-  const about = conditions();
-  const measured = await measure(recipe, polls, rounds);
-  const text = [
-    `${recipe.name}: ${measured.polls.processes} processes, ${measured.polls.sockets} sockets; ${polls} polls of each kind.`,
-    ["", ...pollTable(measured), ""].join("\n"),
-    `At a vif that is routed, polled every ${INTERVAL_MS} ms; ${rounds} rounds, each of two connections of one user.`,
-    ["", ...blockingTable(measured.blocking), ""].join("\n"),
-  ].join("\n");
-  process.stdout.write(text);
-  if (options.markdown)
-    writeFileSync(options.markdown, `# Measured, on Xen\n\nWritten by \`npm run bench:xen\`: ${about}.\n\n${text}`);
+  let text = `# Measured, on Xen\n\nWritten by \`npm run bench:xen\`: ${conditions()}.\n\n`;
+  for await (const part of measure(recipe, polls, rounds)) {
+    process.stdout.write(part);
+    text += part;
+    if (options.markdown) writeFileSync(options.markdown, text);
+  }
 }
 
 main().catch((error: Error) => {
