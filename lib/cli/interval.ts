@@ -11,4 +11,5 @@ export function intervalOption(milliseconds: number, time: string): Option {
 }
 
 /** What is said of an image that is to be watched. */
-export const STANDS_STILL = "an image stands still: nothing will change, until Ctrl-C. Guests that run are given as qemu:… or xen:…";
+export const STANDS_STILL =
+  "an image stands still: nothing will change, until Ctrl-C. Guests that run are given as qemu:… or xen:…";
