@@ -42,7 +42,7 @@ export async function buildImage(recipe: Recipe, { force, signal, log }: BuildOp
 
   const work = join(root, `.building-${recipe.name}-${process.pid}`);
   await rm(work, { recursive: true, force: true });
-  await mkdir(join(work, "image"), { recursive: true });
+  await mkdir(work, { recursive: true });
   try {
     for (const { name, version } of packages) log(`${recipe.name}: ${name} ${version}`);
     for (const kernelPackage of kernelPackages) await suite.unpack(kernelPackage, join(work, "kernel"));

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, truncateSync, writeFileSync } from "node:fs";
-import { chown, copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
+import { truncateSync, writeFileSync } from "node:fs";
+import { chown, copyFile, mkdtemp, rm } from "node:fs/promises";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { complaint, inThreeTries } from "./boot-tries.ts";
 import { missingProgram } from "./command.ts";
 import { LiveAgent } from "./live-agent.ts";
 import { type LiveBoot, type LiveWorkload, liveBoot } from "./live-boot.ts";
@@ -126,9 +127,6 @@ function argumentsFor(recipe: Recipe, options: LiveOptions, boot: LiveBoot, dire
   ];
 }
 
-/** Bad luck: another boot may do. */
-class BootFailed extends Error {}
-
 /** Rejects when QEMU ends, when the guest complains on its console, or when it is late. Never resolves. */
 function failures(qemu: ChildProcess, console: string, stop: AbortSignal): Promise<never>[] {
   let errors = "";
@@ -141,29 +139,17 @@ function failures(qemu: ChildProcess, console: string, stop: AbortSignal): Promi
     }),
     rejected((reject) => {
       const timer = setInterval(async () => {
-        const text = existsSync(console) ? await readFile(console, "latin1") : "";
-        const complaint = `The guest's console:\n${text.slice(-4000)}`;
-        if (/Kernel panic|Address already in use/.test(text)) reject(new BootFailed(complaint));
-        if (/fixture:/.test(text)) reject(new Error(complaint));
+        const error = await complaint(console);
+        if (error) reject(error);
       }, 500);
       stop.addEventListener("abort", () => clearInterval(timer), { once: true });
     }),
   ];
 }
 
-/**
- * Boots the recipe's kernel and workload and keeps them running. QEMU's TCG at times fetches an instruction that the kernel
- * patches on another CPU, and 7.2 dies of the int3 that stands there meanwhile: it gets another try. So does a guest in which the kernel
- * gave a client a port that the workload was about to bind.
- */
-export async function startLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await bootLive(recipe, options);
-    } catch (error) {
-      if (!(error instanceof BootFailed) || tries === 3) throw error;
-    }
-  }
+/** Boots the recipe's kernel and workload and keeps them running. */
+export function startLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {
+  return inThreeTries(() => bootLive(recipe, options));
 }
 
 async function bootLive(recipe: Recipe, options: LiveOptions): Promise<LiveGuest> {

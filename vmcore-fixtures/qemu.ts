@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { BootFailed, complaint, inThreeTries } from "./boot-tries.ts";
 import { missingProgram } from "./command.ts";
 import { QmpConnection } from "./qmp.ts";
 import type { Recipe } from "./recipes.ts";
@@ -12,7 +12,7 @@ export interface Boot {
   recipe: Recipe;
   kernel: string;
   initramfs: string;
-  /** Where memory.raw, memory.elf and console.log go. */
+  /** Where memory.raw, memory.elf and console.log go: made anew. */
   directory: string;
   signal: AbortSignal;
 }
@@ -35,7 +35,7 @@ function firstConnection(server: Server, path: string): Promise<Socket> {
 
 /** The guest's word, up to the line `end`. After a reset it speaks again. */
 function transcriptOf(socket: Socket): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     const end = Buffer.from("\nend\n");
     const receive = (bytes: Buffer) => {
@@ -46,7 +46,6 @@ function transcriptOf(socket: Socket): Promise<Buffer> {
       resolve(Buffer.concat(chunks));
     };
     socket.on("data", receive);
-    socket.on("close", () => reject(new Error("QEMU ended before the guest had told its truth")));
   });
 }
 
@@ -74,25 +73,35 @@ function argumentsFor({ recipe, kernel, initramfs, directory }: Boot, sockets: s
 function watchConsole(path: string, signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const timer = setInterval(async () => {
-      const text = existsSync(path) ? await readFile(path, "latin1") : "";
-      if (/fixture:|Kernel panic/.test(text)) reject(new Error(`The guest's console:\n${text.slice(-2000)}`));
+      const error = await complaint(path);
+      if (error) reject(error);
     }, 500);
     signal.addEventListener("abort", () => clearInterval(timer), { once: true });
   });
 }
 
-function ended(child: ChildProcess): Promise<never> {
+/** Rejects when QEMU ends. By itself it does so when the guest resets: after a panic, as a rule. */
+function ended(child: ChildProcess, console: string): Promise<never> {
   let errors = "";
   child.stderr?.on("data", (text: Buffer) => (errors += text));
   return new Promise((_, reject) => {
     child.on("error", () => reject(missingProgram("qemu-system-x86_64")));
-    child.on("close", (code, signal) => reject(new Error(`QEMU ended with ${signal ?? code}: ${errors.trim()}`)));
+    child.on("close", async (code, signal) => {
+      const message = `QEMU ended with ${signal ?? code}: ${errors.trim()}`;
+      reject((await complaint(console)) ?? (code === 0 ? new BootFailed(message) : new Error(message)));
+    });
   });
 }
 
 /** Boots the guest, waits for its truth, stops it at the last byte, and dumps its memory. */
-export async function bootAndFreeze(boot: Boot): Promise<Frozen> {
+export function bootAndFreeze(boot: Boot): Promise<Frozen> {
+  return inThreeTries(() => bootOnce(boot));
+}
+
+async function bootOnce(boot: Boot): Promise<Frozen> {
   boot.signal.throwIfAborted();
+  await rm(boot.directory, { recursive: true, force: true });
+  await mkdir(boot.directory);
   const sockets = await mkdtemp(join(tmpdir(), "xfilter-fixture-"));
   const servers = [createServer(), createServer()] as const;
   const done = new AbortController();
@@ -100,9 +109,10 @@ export async function bootAndFreeze(boot: Boot): Promise<Frozen> {
   const control = firstConnection(servers[1], join(sockets, "qmp")).then((socket) => new QmpConnection(socket));
   const started = performance.now();
   const child = spawn("qemu-system-x86_64", argumentsFor(boot, sockets), { stdio: ["ignore", "ignore", "pipe"] });
+  const console = join(boot.directory, "console.log");
   const failures = [
-    ended(child),
-    watchConsole(join(boot.directory, "console.log"), done.signal),
+    ended(child, console),
+    watchConsole(console, done.signal),
     new Promise<never>((_, reject) => {
       const late = () => reject(new Error(`No truth from the guest after ${deadlineSeconds} s`));
       const timer = setTimeout(late, deadlineSeconds * 1000);

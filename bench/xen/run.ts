@@ -16,7 +16,7 @@ import type { Polling } from "./pauses.ts";
 const usage = `Usage: npm run bench:xen -- [--domain NAME] [--polls N] [--rounds N] [--markdown FILE]
 
 Boots Xen in an emulated machine (as npm run test:xen does) and a domain, polls it in Dom0, and blocks a user of it
-there. With 10,000 polls of each kind it takes three quarters of an hour.
+there. With 10,000 polls of each kind it takes more than an hour.
 
   --domain NAME     which of vmcore-fixtures/xen/recipes.ts (default xen-pv-6.1)
   --polls N         of each kind (default 10000)
