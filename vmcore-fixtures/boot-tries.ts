@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 
 /** Bad luck: another boot may do. */
@@ -6,7 +5,8 @@ export class BootFailed extends Error {}
 
 /** What the guest complains of on its console, with the end of that; `null` where it does not. */
 export async function complaint(console: string): Promise<Error | null> {
-  const text = existsSync(console) ? await readFile(console, "latin1") : "";
+  // Not there yet, or no longer: a boot that is over takes its directory with it.
+  const text = await readFile(console, "latin1").catch(() => "");
   const said = `The guest's console:\n${text.slice(-4000)}`;
   if (/Kernel panic|Address already in use/.test(text)) return new BootFailed(said);
   return /fixture:/.test(text) ? new Error(said) : null;
